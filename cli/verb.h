@@ -1,0 +1,34 @@
+// What every verb shares: the options that stand before or behind any verb, and its result.
+#pragma once
+
+#include "core/base/file.h"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+namespace volseal {
+
+struct Options {
+  std::string tcti;                              // --tcti, VOLSEAL_TCTI; empty: /dev/tpmrm0
+  Path policy = "/etc/volseal/policy.toml";      // --policy
+  Path state = "/var/lib/volseal";               // --state
+  bool quiet = false;
+  bool verbose = false;
+};
+
+// A verb adds its sub-command to `app`; its callback sets `status` (see exit_status.h) or throws Error.
+struct Session {
+  Options options;
+  int status = 0;
+};
+
+void add_scan(CLI::App& app, Session& session);
+void add_check(CLI::App& app, Session& session);
+void add_plan(CLI::App& app, Session& session);
+void add_enroll(CLI::App& app, Session& session);
+void add_protector(CLI::App& app, Session& session);
+void add_unlock(CLI::App& app, Session& session);
+void add_watch(CLI::App& app, Session& session);
+
+}  // namespace volseal

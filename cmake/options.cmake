@@ -1,0 +1,30 @@
+# Compiler settings that every target of this project shares.
+option(VOLSEAL_SANITIZE "Build with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(volseal_options INTERFACE)
+target_compile_options(volseal_options INTERFACE
+  -Wall -Wextra -Wpedantic -Werror -Wconversion -Wshadow -Wnon-virtual-dtor -Wold-style-cast
+  -Wcast-qual -Wformat=2 -Wundef -Wnull-dereference -Wduplicated-cond -Wlogical-op
+  # g++ 12 warns about code of its own library once it is inlined under these.
+  -Wno-error=null-dereference -Wno-error=restrict -Wno-error=maybe-uninitialized
+  -fstack-protector-strong)
+target_include_directories(volseal_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_link_options(volseal_options INTERFACE -Wl,-z,relro,-z,now)
+
+if(VOLSEAL_SANITIZE)
+  target_compile_options(volseal_options INTERFACE
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(volseal_options INTERFACE -fsanitize=address,undefined)
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+  target_compile_options(volseal_options INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+endif()
+
+find_program(MOLD mold)
+if(MOLD)
+  target_link_options(volseal_options INTERFACE -fuse-ld=mold)
+endif()

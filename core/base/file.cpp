@@ -1,0 +1,163 @@
+#include "core/base/file.h"
+
+#include "core/base/error.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+namespace volseal {
+
+namespace {
+
+constexpr std::size_t max_secret = 8U << 20U;
+
+// Reads into `buffer` until end of file or until it is full.
+std::size_t read_some(int fd, std::span<char> buffer, std::string_view what) {
+  std::size_t done = 0;
+  while (done < buffer.size()) {
+    const ssize_t got = ::read(fd, buffer.data() + done, buffer.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno(errno, "read {}", what);
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+std::string read_bounded(int fd, const Path& path, std::size_t limit) {
+  std::string content;
+  std::array<char, 16384> chunk{};
+  for (;;) {
+    const std::size_t got = read_some(fd, chunk, path.native());
+    if (content.size() + got > limit) {
+      throw Error(Code::damaged, "read {}: larger than {} bytes", path.native(), limit);
+    }
+    content.append(chunk.data(), got);
+    if (got < chunk.size()) return content;
+  }
+}
+
+// Writes by way of a temporary file beside `path`; `content` points to `size` bytes.
+void replace_file(const Path& path, std::string_view content, mode_t mode) {
+  const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
+  std::string temporary = (folder / ("." + path.filename().native() + ".XXXXXX")).native();
+  UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (!fd) throw_errno(errno, "create a file in {}", folder.native());
+  bool kept = false;
+  const Finally clean([&] {
+    if (!kept) ::unlink(temporary.c_str());
+  });
+  struct stat old {};
+  if (::stat(path.c_str(), &old) == 0) {
+    mode = old.st_mode & 07777U;
+    if (::fchown(fd.get(), old.st_uid, old.st_gid) != 0) throw_errno(errno, "chown {}", temporary);
+  }
+  if (::fchmod(fd.get(), mode) != 0) throw_errno(errno, "chmod {}", temporary);
+  write_all(fd.get(), content, path.native());
+  sync_fd(fd.get(), path.native());
+  if (::rename(temporary.c_str(), path.c_str()) != 0) throw_errno(errno, "rename to {}", path.native());
+  kept = true;
+  sync_folder(folder);
+}
+
+}  // namespace
+
+UniqueFd open_file(const Path& path, int flags, mode_t mode) {
+  UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
+  if (!fd) throw_errno(errno, "open {}", path.native());
+  return fd;
+}
+
+std::string read_file(const Path& path, std::size_t limit) {
+  return read_bounded(open_file(path, O_RDONLY).get(), path, limit);
+}
+
+std::optional<std::string> read_file_if_any(const Path& path, std::size_t limit) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
+  if (!fd) throw_errno(errno, "open {}", path.native());
+  return read_bounded(fd.get(), path, limit);
+}
+
+Secret read_secret_from(int fd, std::string_view what, bool raw) {
+  // Grows by doubling; every outgrown buffer is a Secret too, so it is wiped.
+  Secret buffer(4096);
+  std::size_t size = 0;
+  for (;;) {
+    auto room = buffer.bytes().subspan(size);
+    size += read_some(fd, {reinterpret_cast<char*>(room.data()), room.size()}, what);
+    if (size < buffer.size()) break;
+    if (size >= max_secret) throw Error(Code::usage, "read {}: larger than 8 MiB", what);
+    Secret larger(buffer.size() * 2);
+    std::ranges::copy(buffer.bytes(), larger.bytes().begin());
+    buffer = std::move(larger);
+  }
+  buffer.truncate(size);
+  if (!raw && size > 0 && buffer.view().back() == '\n') buffer.truncate(size - 1);
+  if (buffer.empty()) throw Error(Code::usage, "read {}: it is empty", what);
+  return buffer;
+}
+
+Secret read_secret(const Path& path, bool raw) {
+  if (path == "-") return read_secret_from(STDIN_FILENO, "standard input", raw);
+  return read_secret_from(open_file(path, O_RDONLY).get(), path.native(), raw);
+}
+
+void write_file(const Path& path, std::string_view content, mode_t mode) {
+  replace_file(path, content, mode);
+}
+
+void write_secret_file(const Path& path, const Secret& content) {
+  replace_file(path, content.view(), 0600);
+}
+
+void write_all(int fd, std::string_view content, std::string_view what) {
+  while (!content.empty()) {
+    const ssize_t put = ::write(fd, content.data(), content.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw_errno(errno, "write {}", what);
+    content.remove_prefix(static_cast<std::size_t>(put));
+  }
+}
+
+void sync_fd(int fd, std::string_view what) {
+  if (::fsync(fd) != 0) throw_errno(errno, "sync {}", what);
+}
+
+void sync_folder(const Path& folder) {
+  const UniqueFd fd = open_file(folder, O_RDONLY | O_DIRECTORY);
+  // Some file systems cannot sync a folder and say so with EINVAL; they have nothing to lose there.
+  if (::fsync(fd.get()) != 0 && errno != EINVAL) throw_errno(errno, "sync {}", folder.native());
+}
+
+void make_folder(const Path& folder) {
+  if (folder.empty() || std::filesystem::is_directory(folder)) return;
+  make_folder(folder.parent_path());
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    throw_errno(errno, "make the folder {}", folder.native());
+  }
+  sync_folder(folder.has_parent_path() ? folder.parent_path() : Path("."));
+}
+
+FileLock::FileLock(const Path& path) : fd_(open_file(path, O_RDWR | O_CREAT)) {
+  if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) throw_errno(errno, "lock {}", path.native());
+    std::array<char, 32> holder{};
+    const ssize_t size = ::pread(fd_.get(), holder.data(), holder.size() - 1, 0);
+    std::string_view pid(holder.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
+    while (!pid.empty() && (pid.back() < '0' || pid.back() > '9')) pid.remove_suffix(1);
+    throw Error(Code::busy, "another volseal is at work (process {}, lock {})",
+                pid.empty() ? "unknown" : pid, path.native());
+  }
+  if (::ftruncate(fd_.get(), 0) == 0) {
+    write_all(fd_.get(), std::to_string(::getpid()) + "\n", path.native());
+  }
+}
+
+}  // namespace volseal

@@ -1,0 +1,51 @@
+#include "core/device/device.h"
+
+#include <algorithm>
+
+namespace volseal {
+
+std::optional<DeviceIndex> DeviceGraph::find(const std::string& name) const {
+  const auto called = [&](const Device& device) {
+    return device.name == name || device.path == name || "/dev/" + device.name == name ||
+           std::ranges::find(device.links, name) != device.links.end();
+  };
+  const auto at = std::ranges::find_if(devices, called);
+  if (at == devices.end()) return std::nullopt;
+  return static_cast<DeviceIndex>(at - devices.begin());
+}
+
+std::vector<DeviceIndex> DeviceGraph::above(DeviceIndex at) const {
+  std::vector<DeviceIndex> result;
+  for (DeviceIndex i = 0; i < devices.size(); ++i) {
+    const auto& below = devices[i].below;
+    if (std::ranges::find(below, at) != below.end()) result.push_back(i);
+  }
+  return result;
+}
+
+bool DeviceGraph::is_leaf(DeviceIndex at) const { return above(at).empty(); }
+
+std::vector<DeviceIndex> DeviceGraph::closure_below(DeviceIndex at) const {
+  std::vector<DeviceIndex> order;
+  std::vector<bool> seen(devices.size(), false);
+  std::vector<DeviceIndex> stack{at};
+  while (!stack.empty()) {
+    const DeviceIndex index = stack.back();
+    stack.pop_back();
+    if (index >= devices.size() || seen[index]) continue;
+    seen[index] = true;
+    order.push_back(index);
+    for (const DeviceIndex lower : devices[index].below) stack.push_back(lower);
+  }
+  return order;
+}
+
+std::vector<DeviceIndex> DeviceGraph::disks_below(DeviceIndex at) const {
+  std::vector<DeviceIndex> result;
+  for (const DeviceIndex index : closure_below(at)) {
+    if (devices[index].below.empty()) result.push_back(index);
+  }
+  return result;
+}
+
+}  // namespace volseal

@@ -1,0 +1,97 @@
+// policy.toml → Policy. Deny, then allow: rules are read from the top, the first that matches decides,
+// and what no rule matches must be encrypted.
+#pragma once
+
+#include "core/base/file.h"
+#include "core/device/device.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace volseal {
+
+enum class Action {
+  encrypt,  // in place, or by formatting where it is blank
+  leave,    // exempt: with a reason, and perhaps until a date
+  forbid,   // must not be attached at all; reported, never touched
+};
+
+// Every condition that is set must hold. Globs as fnmatch(3) without FNM_PATHNAME.
+struct Match {
+  std::optional<std::string> path;        // any of the device's names: /dev/sda1, /dev/disk/by-id/...
+  std::optional<std::string> mount;       // any mount point, now or in fstab
+  std::optional<std::string> filesystem;  // "ext4", "swap", "vfat" ... as libblkid names it; "blank"
+  std::optional<std::string> label;       // file system or partition label
+  std::optional<std::string> bus;
+  std::optional<bool> removable;
+  std::optional<std::uint64_t> smaller_than;  // bytes
+  std::optional<std::uint64_t> larger_than;   // bytes
+};
+
+struct Rule {
+  std::string name;
+  Match match;
+  Action action = Action::encrypt;
+  std::string group = "default";
+  std::string reason;                     // leave, forbid: required
+  std::string until;                      // leave: "YYYY-MM-DD", the last day; empty: for ever
+  std::optional<std::string> filesystem;  // blank volumes: "ext4" or "none"
+  std::optional<std::string> mount;       // blank volumes: where fstab mounts it
+  std::optional<std::string> mapping;     // name under /dev/mapper; else made from the device's name
+  int line = 0;
+};
+
+struct TpmProtection {
+  bool enabled = true;
+  std::string bank = "sha256";
+  std::vector<int> pcrs = {7};
+  int latch = 15;
+  bool allow_unmeasured = false;
+};
+
+struct Group {
+  std::string name;
+  std::string tenant;
+  std::string environment;
+  TpmProtection tpm;
+  std::vector<std::string> recovery = {"recovery-key"};  // kinds; at least one
+};
+
+enum class BlankCheck { sampled, full };
+
+struct Policy {
+  std::string source;      // the file's name, or "built-in"
+  std::string digest;      // SHA-256 of its text, hexadecimal
+  // Volumes
+  std::string cipher = "aes-xts-plain64";
+  int key_bits = 512;
+  std::optional<std::uint32_t> sector_size;  // nothing: 4096 where device and file system allow
+  std::string resilience = "checksum";       // of what re-encryption writes: checksum, journal, none
+  BlankCheck blank_check = BlankCheck::sampled;
+  std::string blank_filesystem = "ext4";     // what a blank volume gets: "ext4" or "none"
+  std::string crypttab_options = "luks";
+  std::string header_backups = "/var/lib/volseal/headers";
+  std::vector<Group> groups;  // never empty: "default" is always there
+  std::vector<Rule> rules;
+
+  const Group& group(const std::string& name) const;  // throws Error{bad_policy}
+};
+
+// Throws Error{bad_policy}, "FILE:LINE: what is wrong": syntax, unknown keys, wrong types, values out
+// of range, rules that name no group. At most 1 MiB of text, 1000 rules.
+Policy parse_policy(std::string_view text, std::string_view source);
+// The file; the built-in default where `path` does not exist and is the default place.
+Policy load_policy(const Path& path);
+// What is installed as /etc/volseal/policy.toml, comments and all.
+std::string_view default_policy_text();
+
+// The rule that decides, nothing when none matches (then: encrypt, group "default").
+const Rule* deciding_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at);
+
+// `today`: "YYYY-MM-DD". A rule that has run out no longer exempts.
+bool expired(const Rule& rule, std::string_view today);
+
+}  // namespace volseal
