@@ -14,25 +14,38 @@ std::string_view hint_for(Code code) {
     case Code::bad_policy: return "correct that line; 'man volseal-policy' explains every key";
     case Code::bad_graph: return "make a new one with 'volseal scan --json > FILE'";
     case Code::not_found: return "'volseal scan' lists the devices that are there";
-    case Code::not_luks: return "'volseal scan' says what is on it; 'volseal plan' says how it would be encrypted";
+    case Code::not_luks:
+      return "'volseal scan' says what is on it; 'volseal plan' says how it would be encrypted";
     case Code::damaged:
-      return "nothing was changed; header backups are in /var/lib/volseal/headers ('cryptsetup luksHeaderRestore')";
+      return "nothing was changed; header backups are in /var/lib/volseal/headers ('cryptsetup "
+             "luksHeaderRestore')";
     case Code::unsafe: return "nothing was changed; 'volseal plan' says what is in the way";
     case Code::tampered:
-      return "do not type a passphrase into it; compare the header with its backup in /var/lib/volseal/headers";
-    case Code::busy: return "unmount it or stop what uses it ('lsblk', 'fuser -vm DEVICE'), then try again";
-    case Code::too_small: return "a LUKS2 header takes 16 MiB, encryption in place 32 MiB; use a larger volume";
+      return "do not type a passphrase into it; compare the header with its backup in "
+             "/var/lib/volseal/headers";
+    case Code::busy:
+      return "unmount it or stop what uses it ('lsblk', 'fuser -vm DEVICE'), then try again";
+    case Code::too_small:
+      return "a LUKS2 header takes 16 MiB, encryption in place 32 MiB; use a larger volume";
     case Code::cannot_shrink:
-      return "free some space on it, or move the data away and enroll the empty volume; nothing was changed";
+      return "free some space on it, or move the data away and enroll the empty volume; nothing "
+             "was changed";
     case Code::no_space: return "make room on that file system, then run the same command again";
-    case Code::denied: return "run it as root; if you are root, the device is read-only or claimed by the kernel";
-    case Code::io: return "look at 'dmesg' and 'smartctl -a'; a failing disk is copied away first, not encrypted";
+    case Code::denied:
+      return "run it as root; if you are root, the device is read-only or claimed by the kernel";
+    case Code::io:
+      return "look at 'dmesg' and 'smartctl -a'; a failing disk is copied away first, not "
+             "encrypted";
     case Code::wrong_secret: return "'volseal protector list VOLUME' lists what opens it";
     case Code::no_tpm:
-      return "check 'ls /dev/tpm*' and the firmware setup, or name one with --tcti; the recovery key opens without it";
-    case Code::tpm_failed: return "power the machine off and on; if it stays, use the recovery key and replace the TPM";
-    case Code::tpm_refused: return "use the recovery key for now; 'volseal protector test VOLUME' says more";
-    case Code::program_failed: return "the line above is that program's own; run it by hand to see more";
+      return "check 'ls /dev/tpm*' and the firmware setup, or name one with --tcti; the recovery "
+             "key opens without it";
+    case Code::tpm_failed:
+      return "power the machine off and on; if it stays, use the recovery key and replace the TPM";
+    case Code::tpm_refused:
+      return "use the recovery key for now; 'volseal protector test VOLUME' says more";
+    case Code::program_failed:
+      return "the line above is that program's own; run it by hand to see more";
     case Code::interrupted: return "run the same command again: it goes on where it stopped";
     case Code::internal: return "this is a bug in volseal or a library; nothing further was done";
   }

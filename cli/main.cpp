@@ -16,17 +16,22 @@ int run(int argc, char** argv) {
   // Secrets pass through this process: no core dump, no tracing by others.
   forbid_core_dumps();
 
-  CLI::App app{"Every data volume encrypted, sealed to the TPM, recoverable with two factors, and proven so."};
+  CLI::App app{
+      "Every data volume encrypted, sealed to the TPM, recoverable with two factors, and proven "
+      "so."};
   app.name("volseal");
   app.set_version_flag("--version", "volseal " VOLSEAL_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
   app.get_formatter()->column_width(34);
-  app.footer("Exit status: 0 good, 1 warnings, 2 not covered, 3 undecided, 4 failed, 5 refused as unsafe,\n"
-             "6 wrong secret, 7 TPM, 64 usage, 78 policy. More: man volseal");
+  app.footer(
+      "Exit status: 0 good, 1 warnings, 2 not covered, 3 undecided, 4 failed, 5 refused as "
+      "unsafe,\n"
+      "6 wrong secret, 7 TPM, 64 usage, 78 policy. More: man volseal");
 
   Session session;
-  app.add_option("--tcti", session.options.tcti, "the TPM, as a TCTI such as device:/dev/tpmrm0 or swtpm:path=SOCKET")
+  app.add_option("--tcti", session.options.tcti,
+                 "the TPM, as a TCTI such as device:/dev/tpmrm0 or swtpm:path=SOCKET")
       ->envname("VOLSEAL_TCTI");
   app.add_option("--policy", session.options.policy, "policy file")->capture_default_str();
   app.add_option("--state", session.options.state, "folder of journals, groups and header backups")
@@ -54,4 +59,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace volseal
 
-int main(int argc, char** argv) { return volseal::run(argc, argv); }
+int main(int argc, char** argv) {
+  return volseal::run(argc, argv);
+}

@@ -11,7 +11,9 @@
 
 namespace volseal {
 
-bool is_terminal(int fd) { return ::isatty(fd) == 1; }
+bool is_terminal(int fd) {
+  return ::isatty(fd) == 1;
+}
 
 std::size_t columns(int fd) {
   winsize size{};

@@ -10,14 +10,15 @@
 namespace volseal {
 
 struct Options {
-  std::string tcti;                              // --tcti, VOLSEAL_TCTI; empty: /dev/tpmrm0
-  Path policy = "/etc/volseal/policy.toml";      // --policy
-  Path state = "/var/lib/volseal";               // --state
+  std::string tcti;                          // --tcti, VOLSEAL_TCTI; empty: /dev/tpmrm0
+  Path policy = "/etc/volseal/policy.toml";  // --policy
+  Path state = "/var/lib/volseal";           // --state
   bool quiet = false;
   bool verbose = false;
 };
 
-// A verb adds its sub-command to `app`; its callback sets `status` (see exit_status.h) or throws Error.
+// A verb adds its sub-command to `app`; its callback sets `status` (see exit_status.h) or throws
+// Error.
 struct Session {
   Options options;
   int status = 0;

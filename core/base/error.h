@@ -1,5 +1,5 @@
-// Error: a function that could not do its job. Outcomes that are no surprise (a wrong PIN, a PCR that
-// moved) are values of the stage that knows them, never exceptions.
+// Error: a function that could not do its job. Outcomes that are no surprise (a wrong PIN, a PCR
+// that moved) are values of the stage that knows them, never exceptions.
 #pragma once
 
 #include <fmt/format.h>
@@ -13,27 +13,27 @@ namespace volseal {
 
 // What kind of failure it was, in terms a person can act on. cli/hints.cpp has the advice for each.
 enum class Code {
-  usage,            // the command line asks for something that makes no sense
-  bad_policy,       // policy.toml is not what it should be
-  bad_graph,        // a saved device graph is not what it should be
-  not_found,        // no such device, file, keyslot, group
-  not_luks,         // there is no LUKS header where one is needed
-  damaged,          // a header, token or journal contradicts itself
-  unsafe,           // doing it might lose data or lock somebody out, so it is not done
-  tampered,         // what is there is not what was enrolled
-  busy,             // mounted, claimed, or another volseal is at work
-  too_small,        // no room for a LUKS header
-  cannot_shrink,    // the file system cannot make room for a LUKS header
-  no_space,         // the disk that should take a file is full
-  denied,           // the kernel says that we may not
-  io,               // the device or file answers with an error
-  wrong_secret,     // no keyslot opens with what was given
-  no_tpm,           // no TPM, or none that answers
-  tpm_failed,       // the TPM answers that it is in failure mode
-  tpm_refused,      // the TPM answers, and says no
-  program_failed,   // a program that we ran said no
-  interrupted,      // a person or a signal stopped it
-  internal,         // a bug here, or a library that broke its word
+  usage,           // the command line asks for something that makes no sense
+  bad_policy,      // policy.toml is not what it should be
+  bad_graph,       // a saved device graph is not what it should be
+  not_found,       // no such device, file, keyslot, group
+  not_luks,        // there is no LUKS header where one is needed
+  damaged,         // a header, token or journal contradicts itself
+  unsafe,          // doing it might lose data or lock somebody out, so it is not done
+  tampered,        // what is there is not what was enrolled
+  busy,            // mounted, claimed, or another volseal is at work
+  too_small,       // no room for a LUKS header
+  cannot_shrink,   // the file system cannot make room for a LUKS header
+  no_space,        // the disk that should take a file is full
+  denied,          // the kernel says that we may not
+  io,              // the device or file answers with an error
+  wrong_secret,    // no keyslot opens with what was given
+  no_tpm,          // no TPM, or none that answers
+  tpm_failed,      // the TPM answers that it is in failure mode
+  tpm_refused,     // the TPM answers, and says no
+  program_failed,  // a program that we ran said no
+  interrupted,     // a person or a signal stopped it
+  internal,        // a bug here, or a library that broke its word
 };
 
 std::string_view to_string(Code code);
@@ -56,7 +56,8 @@ class Error : public std::runtime_error {
 // The code for an errno value, either sign.
 Code code_of_errno(int error);
 
-// Throws Error{code_of_errno(error), "WHAT: strerror"}; `error` may be negative, as libraries return it.
+// Throws Error{code_of_errno(error), "WHAT: strerror"}; `error` may be negative, as libraries
+// return it.
 [[noreturn]] void throw_errno_text(int error, const std::string& what);
 
 template <typename... Args>

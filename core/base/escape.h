@@ -8,7 +8,8 @@
 namespace volseal {
 
 // For a terminal or a log line: control characters, invalid UTF-8, bidirectional and zero-width
-// characters and the backslash become \xNN; the rest stays. At most `limit` bytes of input are shown.
+// characters and the backslash become \xNN; the rest stays. At most `limit` bytes of input are
+// shown.
 std::string escaped(std::string_view text, std::size_t limit = 256);
 
 // The number of terminal columns that valid, escaped UTF-8 text takes (one a code point).

@@ -53,7 +53,7 @@ void replace_file(const Path& path, std::string_view content, mode_t mode) {
   const Finally clean([&] {
     if (!kept) ::unlink(temporary.c_str());
   });
-  struct stat old {};
+  struct stat old{};
   if (::stat(path.c_str(), &old) == 0) {
     mode = old.st_mode & 07777U;
     if (::fchown(fd.get(), old.st_uid, old.st_gid) != 0) throw_errno(errno, "chown {}", temporary);
@@ -61,7 +61,8 @@ void replace_file(const Path& path, std::string_view content, mode_t mode) {
   if (::fchmod(fd.get(), mode) != 0) throw_errno(errno, "chmod {}", temporary);
   write_all(fd.get(), content, path.native());
   sync_fd(fd.get(), path.native());
-  if (::rename(temporary.c_str(), path.c_str()) != 0) throw_errno(errno, "rename to {}", path.native());
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    throw_errno(errno, "rename to {}", path.native());
   kept = true;
   sync_folder(folder);
 }

@@ -24,13 +24,14 @@ std::string read_file(const Path& path, std::size_t limit = 1U << 20U);
 // Nothing when there is no such file.
 std::optional<std::string> read_file_if_any(const Path& path, std::size_t limit = 1U << 20U);
 
-// A secret out of a file, "-" for standard input. One trailing newline is not part of it unless `raw`.
-// Throws Error{usage} when it is empty or larger than 8 MiB (the keyfile limit of LUKS).
+// A secret out of a file, "-" for standard input. One trailing newline is not part of it unless
+// `raw`. Throws Error{usage} when it is empty or larger than 8 MiB (the keyfile limit of LUKS).
 Secret read_secret(const Path& path, bool raw = false);
 Secret read_secret_from(int fd, std::string_view what, bool raw = false);
 
-// Temporary file in the same folder, fsync, rename, fsync of the folder: after a power cut either the
-// old content is there or the new. An existing file keeps its owner and mode; a new one gets `mode`.
+// Temporary file in the same folder, fsync, rename, fsync of the folder: after a power cut either
+// the old content is there or the new. An existing file keeps its owner and mode; a new one gets
+// `mode`.
 void write_file(const Path& path, std::string_view content, mode_t mode = 0600);
 // As write_file, with bytes that are a secret: never through a std::string.
 void write_secret_file(const Path& path, const Secret& content);
@@ -43,8 +44,8 @@ void sync_folder(const Path& folder);
 // mkdir -p with mode 0700 for what it makes.
 void make_folder(const Path& folder);
 
-// An exclusive lock on a file (flock), held until destruction. Throws Error{busy} naming the holder's
-// process id where somebody else has it.
+// An exclusive lock on a file (flock), held until destruction. Throws Error{busy} naming the
+// holder's process id where somebody else has it.
 class FileLock {
  public:
   explicit FileLock(const Path& path);

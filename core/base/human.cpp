@@ -19,7 +19,8 @@ std::string human_size(std::uint64_t bytes) {
     ++unit;
   }
   const bool whole = std::abs(value - std::round(value)) < 0.05;
-  return whole ? fmt::format("{:.0f} {}", value, units[unit]) : fmt::format("{:.1f} {}", value, units[unit]);
+  return whole ? fmt::format("{:.0f} {}", value, units[unit])
+               : fmt::format("{:.1f} {}", value, units[unit]);
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {

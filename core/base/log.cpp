@@ -11,8 +11,12 @@ namespace {
 std::atomic<Level> current_level{Level::normal};
 }
 
-void set_level(Level level) { current_level = level; }
-Level level() { return current_level; }
+void set_level(Level level) {
+  current_level = level;
+}
+Level level() {
+  return current_level;
+}
 
 void write_line(int priority, std::string_view text) {
   static const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;

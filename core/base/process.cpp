@@ -31,8 +31,10 @@ std::string find_program(const std::string& name) {
 }
 
 std::string last_line(std::string_view output) {
-  while (!output.empty() && (output.back() == '\n' || output.back() == ' ')) output.remove_suffix(1);
-  if (const auto at = output.rfind('\n'); at != std::string_view::npos) output.remove_prefix(at + 1);
+  while (!output.empty() && (output.back() == '\n' || output.back() == ' '))
+    output.remove_suffix(1);
+  if (const auto at = output.rfind('\n'); at != std::string_view::npos)
+    output.remove_prefix(at + 1);
   return escaped(output);
 }
 
@@ -56,7 +58,8 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
   UniqueFd out_write(out[1]);
 
   // Input goes through an unlinked memory file, so that nobody can block on a full pipe.
-  UniqueFd in(input.empty() ? ::open("/dev/null", O_RDONLY | O_CLOEXEC) : ::memfd_create("input", MFD_CLOEXEC));
+  UniqueFd in(input.empty() ? ::open("/dev/null", O_RDONLY | O_CLOEXEC)
+                            : ::memfd_create("input", MFD_CLOEXEC));
   if (!in) throw_errno(errno, "open the input of {}", program);
   if (!input.empty()) {
     write_all(in.get(), input, "input of " + program);
@@ -77,8 +80,8 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
   std::array<char*, 4> environment = {variables[0].data(), variables[1].data(), variables[2].data(),
                                       nullptr};
   pid_t child = 0;
-  const int error =
-      ::posix_spawn(&child, program.c_str(), &spawn.actions, nullptr, arguments.data(), environment.data());
+  const int error = ::posix_spawn(&child, program.c_str(), &spawn.actions, nullptr,
+                                  arguments.data(), environment.data());
   if (error != 0) throw_errno(error, "run {}", program);
   out_write.reset();
 

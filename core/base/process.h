@@ -1,4 +1,5 @@
-// Running another program: no shell, a fixed PATH and locale, no inherited descriptors, bounded output.
+// Running another program: no shell, a fixed PATH and locale, no inherited descriptors, bounded
+// output.
 #pragma once
 
 #include <string>
@@ -18,6 +19,7 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input =
 
 // As run(), and throws Error{program_failed} with the last line of output when the status is not in
 // `good`.
-ProcessResult run_or_throw(const std::vector<std::string>& argv, const std::vector<int>& good = {0});
+ProcessResult run_or_throw(const std::vector<std::string>& argv,
+                           const std::vector<int>& good = {0});
 
 }  // namespace volseal

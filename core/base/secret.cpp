@@ -27,7 +27,8 @@ Secret::Secret(std::size_t size) {
   if (size == 0) return;
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t mapped = (size + page - 1) / page * page;
-  void* memory = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw_errno(errno, "allocate memory for a secret");
   // Kernels without one of these advices (User-Mode Linux has them all) still lock the page.
   ::madvise(memory, mapped, MADV_DONTDUMP);
@@ -35,7 +36,8 @@ Secret::Secret(std::size_t size) {
   if (::mlock(memory, mapped) != 0) {
     const int error = errno;
     ::munmap(memory, mapped);
-    throw Error(Code::denied, "lock memory for a secret: errno {} (raise the memlock limit)", error);
+    throw Error(Code::denied, "lock memory for a secret: errno {} (raise the memlock limit)",
+                error);
   }
   data_ = static_cast<std::uint8_t*>(memory);
   size_ = size;
@@ -57,7 +59,9 @@ Secret& Secret::operator=(Secret&& other) noexcept {
   return *this;
 }
 
-Secret::~Secret() { release(); }
+Secret::~Secret() {
+  release();
+}
 
 void Secret::release() {
   if (data_ == nullptr) return;

@@ -1,8 +1,8 @@
 // Secret: bytes that must not leak.
 //
-// Each lives in pages of its own: locked (a failure is an error, since a swapped key is a leaked key),
-// left out of core dumps, wiped on fork and on destruction. Move-only. There is no to_string, no
-// operator== and no formatter, so that logging one does not compile.
+// Each lives in pages of its own: locked (a failure is an error, since a swapped key is a leaked
+// key), left out of core dumps, wiped on fork and on destruction. Move-only. There is no to_string,
+// no operator== and no formatter, so that logging one does not compile.
 #pragma once
 
 #include <fmt/format.h>
@@ -61,7 +61,8 @@ void wipe(void* data, std::size_t size);
 Secret hex_of(const Secret& secret);
 Secret base64_of(const Secret& secret);
 
-// No core dump from here on, and not traceable by others of the same user (prctl PR_SET_DUMPABLE 0).
+// No core dump from here on, and not traceable by others of the same user (prctl PR_SET_DUMPABLE
+// 0).
 void forbid_core_dumps();
 
 }  // namespace volseal

@@ -25,16 +25,17 @@ struct VolumeVerdict {
   std::vector<std::string> reasons;  // why it is not plainly covered; one sentence each
   std::string content;               // "ext4", "swap", "blank", "luks2 (locked)" ...
   std::vector<std::string> mounts;
-  std::uint64_t size = 0;            // bytes
-  double percent = 0;                // converting only
+  std::uint64_t size = 0;  // bytes
+  double percent = 0;      // converting only
   std::string cipher;
   std::uint32_t key_bits = 0;
   std::uint32_t sector_size = 0;
-  std::vector<std::string> protectors;  // "tpm", "recovery-key", "fido2", "passphrase", "clevis" ...
+  std::vector<std::string>
+      protectors;  // "tpm", "recovery-key", "fido2", "passphrase", "clevis" ...
   std::string group;
   std::string tenant;
   std::string environment;
-  std::string rule;                  // the policy's, where one decided
+  std::string rule;  // the policy's, where one decided
   std::string luks_uuid;
 };
 
@@ -49,9 +50,9 @@ struct Coverage {
   int exit_status() const;
 };
 
-// The devices that verdicts and plans speak of: what holds or can hold data at the top of each stack.
-// An opened LUKS volume counts once, as the LUKS volume with what is in it above; members of LVM, md
-// and the like count through what is made of them, and by themselves where nothing is.
+// The devices that verdicts and plans speak of: what holds or can hold data at the top of each
+// stack. An opened LUKS volume counts once, as the LUKS volume with what is in it above; members of
+// LVM, md and the like count through what is made of them, and by themselves where nothing is.
 std::vector<DeviceIndex> volumes_of(const DeviceGraph& graph);
 
 Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today);

@@ -1,11 +1,13 @@
-// Device and DeviceGraph: the noun that every stage shares. Plain values; nothing here asks the world.
+// Device and DeviceGraph: the noun that every stage shares. Plain values; nothing here asks the
+// world.
 //
-// The graph says what the kernel and the sectors say, not what it means: verdicts are core/coverage's.
-// Every string that came from a device is kept as it is; escape it where it is printed.
+// The graph says what the kernel and the sectors say, not what it means: verdicts are
+// core/coverage's. Every string that came from a device is kept as it is; escape it where it is
+// printed.
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,23 +18,23 @@ namespace volseal {
 using DeviceIndex = std::size_t;
 
 enum class DeviceKind {
-  disk,         // a whole disk of any bus
+  disk,  // a whole disk of any bus
   partition,
-  mapped,       // device-mapper
+  mapped,  // device-mapper
   md,
   loop,
   zram,
-  optical,      // sr*
-  network,      // nbd, rbd, drbd, iSCSI is a disk with bus "iscsi"
-  file,         // an image file, named on the command line
+  optical,  // sr*
+  network,  // nbd, rbd, drbd, iSCSI is a disk with bus "iscsi"
+  file,     // an image file, named on the command line
   other,
 };
 
 enum class ContentKind {
-  blank,            // no signature, and every sector that was looked at is zero
-  filesystem,       // type says which
+  blank,       // no signature, and every sector that was looked at is zero
+  filesystem,  // type says which
   swap,
-  hibernation,      // a swap area that holds a suspended system
+  hibernation,  // a swap area that holds a suspended system
   luks1,
   luks2,
   lvm_member,
@@ -46,7 +48,7 @@ enum class ContentKind {
 
 struct Content {
   ContentKind kind = ContentKind::unknown;
-  std::string type;    // as libblkid names it: "ext4", "xfs", "crypto_LUKS", "gpt"
+  std::string type;  // as libblkid names it: "ext4", "xfs", "crypto_LUKS", "gpt"
   std::string label;
   std::string uuid;
   std::string detail;  // why it is unreadable, which signatures contradict each other
@@ -55,27 +57,27 @@ struct Content {
 // One keyslot or token of a LUKS header.
 struct Keyslot {
   int id = 0;
-  std::string type;         // "luks2", "reencrypt"
-  std::string pbkdf;        // "argon2id", "pbkdf2"; empty for none
-  std::uint64_t cost = 0;   // iterations
-  std::uint32_t memory = 0; // KiB, Argon2 only
+  std::string type;          // "luks2", "reencrypt"
+  std::string pbkdf;         // "argon2id", "pbkdf2"; empty for none
+  std::uint64_t cost = 0;    // iterations
+  std::uint32_t memory = 0;  // KiB, Argon2 only
   std::uint32_t key_bytes = 0;
 };
 
 struct Token {
   int id = 0;
-  std::string type;           // "systemd-recovery", "volseal-tpm2", "systemd-fido2", "clevis" ...
+  std::string type;  // "systemd-recovery", "volseal-tpm2", "systemd-fido2", "clevis" ...
   std::vector<int> keyslots;
-  std::string group;          // volseal-tpm2 only
+  std::string group;  // volseal-tpm2 only
 };
 
 struct LuksSegment {
-  std::string type;           // "crypt", "linear"
-  std::uint64_t offset = 0;   // bytes
+  std::string type;                   // "crypt", "linear"
+  std::uint64_t offset = 0;           // bytes
   std::optional<std::uint64_t> size;  // bytes; nothing: to the end ("dynamic")
-  std::string cipher;         // "aes-xts-plain64"; "cipher_null-ecb" and "null" are no encryption
+  std::string cipher;  // "aes-xts-plain64"; "cipher_null-ecb" and "null" are no encryption
   std::uint32_t sector_size = 0;
-  std::string integrity;      // "hmac(sha256)", "aead"; empty: none
+  std::string integrity;  // "hmac(sha256)", "aead"; empty: none
 };
 
 struct LuksHeader {
@@ -83,15 +85,15 @@ struct LuksHeader {
   std::string uuid;
   std::string label;
   std::string subsystem;
-  std::uint32_t key_bytes = 0;     // of the volume key; 0: not known
+  std::uint32_t key_bytes = 0;  // of the volume key; 0: not known
   std::vector<LuksSegment> segments;
   std::vector<Keyslot> keyslots;
   std::vector<Token> tokens;
   std::vector<std::string> requirements;  // "online-reencrypt-v2" ...
-  std::string reencryption;        // "", "encrypt", "decrypt", "reencrypt"
-  std::uint64_t encrypted_bytes = 0;  // of the data, while reencryption == "encrypt"
-  std::uint64_t data_bytes = 0;       // the whole, while reencryption == "encrypt"
-  std::string damage;              // why the header could not be read, where the signature is there
+  std::string reencryption;               // "", "encrypt", "decrypt", "reencrypt"
+  std::uint64_t encrypted_bytes = 0;      // of the data, while reencryption == "encrypt"
+  std::uint64_t data_bytes = 0;           // the whole, while reencryption == "encrypt"
+  std::string damage;  // why the header could not be read, where the signature is there
 };
 
 // One line of a device-mapper table. Keys are never kept.
@@ -102,49 +104,49 @@ struct Segment {
   std::string cipher;        // crypt only, as in the table: "aes-xts-plain64", "capi:..."
   std::uint32_t key_bytes = 0;
   bool key_in_keyring = false;
-  std::uint32_t sector_size = 0;    // crypt only, bytes
-  std::string integrity;            // crypt only
-  std::vector<std::string> flags;   // crypt only: "allow_discards", "no_read_workqueue" ...
-  std::vector<std::string> devices; // kernel names, in the table's order
+  std::uint32_t sector_size = 0;       // crypt only, bytes
+  std::string integrity;               // crypt only
+  std::vector<std::string> flags;      // crypt only: "allow_discards", "no_read_workqueue" ...
+  std::vector<std::string> devices;    // kernel names, in the table's order
   std::vector<std::uint64_t> offsets;  // where in each of `devices` it starts, 512-byte sectors
 };
 
 struct Device {
-  std::string name;          // the kernel's: "sda1", "dm-3"; for files the path
-  std::string path;          // the node that people use: /dev/sda1, /dev/mapper/NAME, /dev/VG/LV
+  std::string name;  // the kernel's: "sda1", "dm-3"; for files the path
+  std::string path;  // the node that people use: /dev/sda1, /dev/mapper/NAME, /dev/VG/LV
   std::vector<std::string> links;  // /dev/disk/by-*, /dev/VG/LV; sorted
   DeviceKind kind = DeviceKind::other;
   std::uint32_t major = 0;
   std::uint32_t minor = 0;
-  std::uint64_t diskseq = 0;       // 0: the kernel has none
-  std::uint64_t size = 0;          // bytes
-  std::uint64_t start = 0;         // partition: bytes from the start of the disk
+  std::uint64_t diskseq = 0;  // 0: the kernel has none
+  std::uint64_t size = 0;     // bytes
+  std::uint64_t start = 0;    // partition: bytes from the start of the disk
   std::uint32_t logical_sector = 512;
   std::uint32_t physical_sector = 512;
-  std::uint64_t optimal_io = 0;    // bytes, 0: not said
+  std::uint64_t optimal_io = 0;  // bytes, 0: not said
   bool read_only = false;
   bool removable = false;
   bool rotational = false;
-  std::string bus;                 // "ata", "scsi", "nvme", "usb", "virtio", "mmc", "" ...
+  std::string bus;  // "ata", "scsi", "nvme", "usb", "virtio", "mmc", "" ...
   std::string vendor;
   std::string model;
   std::string serial;
   std::string wwn;
-  std::string partition_uuid;      // of this partition
-  std::string partition_type;      // GUID or hexadecimal MBR type
+  std::string partition_uuid;  // of this partition
+  std::string partition_type;  // GUID or hexadecimal MBR type
   std::string partition_label;
   std::string dm_name;
-  std::string dm_uuid;             // what somebody said, not what it is
-  std::vector<Segment> table;      // mapped only
-  std::string md_level;            // md only: "raid1" ...
-  std::string backing_file;        // loop only
-  std::string backing_device;      // kernel name of the device below a loop file or zram; "" for none
+  std::string dm_uuid;         // what somebody said, not what it is
+  std::vector<Segment> table;  // mapped only
+  std::string md_level;        // md only: "raid1" ...
+  std::string backing_file;    // loop only
+  std::string backing_device;  // kernel name of the device below a loop file or zram; "" for none
   Content content;
   std::optional<LuksHeader> luks;
   std::vector<DeviceIndex> below;  // what it is made of: whole disk of a partition, slaves, members
-  std::vector<std::string> mounts; // mount points of the file system in it
+  std::vector<std::string> mounts;  // mount points of the file system in it
   bool swap_active = false;
-  std::string in_use;              // claimed by somebody else: why an exclusive open fails; "" for no
+  std::string in_use;  // claimed by somebody else: why an exclusive open fails; "" for no
 };
 
 // A line of crypttab or fstab, as far as the graph needs it.
@@ -157,10 +159,10 @@ struct FstabEntry {
 
 struct DeviceGraph {
   std::string host;
-  std::string taken_at;    // RFC 3339, UTC
-  std::string kernel;      // uname -r
+  std::string taken_at;  // RFC 3339, UTC
+  std::string kernel;    // uname -r
   std::string boot_id;
-  bool root = true;        // taken with root's rights; without, content is unreadable
+  bool root = true;  // taken with root's rights; without, content is unreadable
   std::vector<Device> devices;
   std::vector<CrypttabEntry> crypttab;
   std::vector<FstabEntry> fstab;

@@ -23,7 +23,9 @@ std::vector<DeviceIndex> DeviceGraph::above(DeviceIndex at) const {
   return result;
 }
 
-bool DeviceGraph::is_leaf(DeviceIndex at) const { return above(at).empty(); }
+bool DeviceGraph::is_leaf(DeviceIndex at) const {
+  return above(at).empty();
+}
 
 std::vector<DeviceIndex> DeviceGraph::closure_below(DeviceIndex at) const {
   std::vector<DeviceIndex> order;

@@ -1,5 +1,5 @@
-// Graph and policy → Plan: what would be done to each volume, in which order, and why. Pure: it reads
-// nothing and touches nothing; core/enroll carries it out.
+// Graph and policy → Plan: what would be done to each volume, in which order, and why. Pure: it
+// reads nothing and touches nothing; core/enroll carries it out.
 #pragma once
 
 #include "core/device/device.h"
@@ -26,67 +26,69 @@ enum class Task {
 
 // Why a volume cannot be done now.
 struct Obstacle {
-  std::string what;    // "mounted at /srv/data"
-  std::string advice;  // "umount /srv/data, or run volseal enroll --unmount"
+  std::string what;         // "mounted at /srv/data"
+  std::string advice;       // "umount /srv/data, or run volseal enroll --unmount"
   bool by_unmount = false;  // `enroll --unmount` takes it away
 };
 
 struct VolumePlan {
   Task task = Task::nothing;
-  std::string path;              // as Device::path
-  std::string name;              // as Device::name
-  std::string mapping;           // name under /dev/mapper
+  std::string path;     // as Device::path
+  std::string name;     // as Device::name
+  std::string mapping;  // name under /dev/mapper
   std::string group;
-  std::string rule;              // the rule that decided; "" for the default
-  std::string why;               // one sentence
+  std::string rule;                 // the rule that decided; "" for the default
+  std::string why;                  // one sentence
   std::vector<Obstacle> obstacles;  // refuse: all of them; others: none
   // What the volume was when the plan was made; enroll refuses when it differs.
-  std::uint64_t size = 0;        // bytes
+  std::uint64_t size = 0;  // bytes
   ContentKind content = ContentKind::unknown;
   std::string content_type;
   std::string content_uuid;
   std::string content_label;
-  std::string luks_uuid;         // nothing, resume
+  std::string luks_uuid;  // nothing, resume
   std::uint64_t diskseq = 0;
   // What it gets.
   std::string cipher;
   int key_bits = 0;
   std::uint32_t sector_size = 0;
   std::string resilience;
-  std::string filesystem;        // format: "ext4", "none"
-  std::string mount;             // format: mount point for fstab, "" for none
+  std::string filesystem;           // format: "ext4", "none"
+  std::string mount;                // format: mount point for fstab, "" for none
   std::vector<std::string> mounts;  // where it is mounted now
   bool swap_active = false;
   std::vector<std::string> recovery;  // kinds
   // What it costs.
-  std::uint64_t bytes = 0;       // to read and write
+  std::uint64_t bytes = 0;  // to read and write
   std::chrono::seconds estimate{0};
-  std::string risk;              // "none", "the data is rewritten in place", "what is on it is lost: nothing"
-  std::vector<std::string> steps;   // one line each, in order
+  std::string risk;  // "none", "the data is rewritten in place", "what is on it is lost: nothing"
+  std::vector<std::string> steps;  // one line each, in order
 };
 
 struct Plan {
   std::string host;
-  std::string made_at;           // RFC 3339, UTC
-  std::string policy;            // its source
+  std::string made_at;  // RFC 3339, UTC
+  std::string policy;   // its source
   std::string policy_digest;
   std::vector<VolumePlan> volumes;
 
-  bool has_work() const;         // something to encrypt, resume or format
-  bool has_obstacles() const;    // something that must be encrypted cannot be
+  bool has_work() const;       // something to encrypt, resume or format
+  bool has_obstacles() const;  // something that must be encrypted cannot be
 };
 
 struct PlanOptions {
-  std::string today;                   // "YYYY-MM-DD"
-  std::vector<std::string> only;       // paths; empty: every volume
-  bool unmount = false;                // obstacles that enroll --unmount takes away are none
-  double bytes_per_second = 200e6;     // of reading and writing in turn, for the estimates
+  std::string today;                // "YYYY-MM-DD"
+  std::vector<std::string> only;    // paths; empty: every volume
+  bool unmount = false;             // obstacles that enroll --unmount takes away are none
+  double bytes_per_second = 200e6;  // of reading and writing in turn, for the estimates
 };
 
-// Volumes are what holds or can hold data at the top of each stack: see volumes_of in core/coverage.
+// Volumes are what holds or can hold data at the top of each stack: see volumes_of in
+// core/coverage.
 Plan make_plan(const DeviceGraph& graph, const Policy& policy, const PlanOptions& options);
 
-// The volume as it is now still is what the plan was made for; else one sentence saying what changed.
+// The volume as it is now still is what the plan was made for; else one sentence saying what
+// changed.
 std::string what_changed(const VolumePlan& planned, const DeviceGraph& now);
 
 std::string to_text(const Plan& plan, std::size_t columns);

@@ -1,5 +1,5 @@
-// policy.toml → Policy. Deny, then allow: rules are read from the top, the first that matches decides,
-// and what no rule matches must be encrypted.
+// policy.toml → Policy. Deny, then allow: rules are read from the top, the first that matches
+// decides, and what no rule matches must be encrypted.
 #pragma once
 
 #include "core/base/file.h"
@@ -21,10 +21,11 @@ enum class Action {
 
 // Every condition that is set must hold. Globs as fnmatch(3) without FNM_PATHNAME.
 struct Match {
-  std::optional<std::string> path;        // any of the device's names: /dev/sda1, /dev/disk/by-id/...
-  std::optional<std::string> mount;       // any mount point, now or in fstab
-  std::optional<std::string> filesystem;  // "ext4", "swap", "vfat" ... as libblkid names it; "blank"
-  std::optional<std::string> label;       // file system or partition label
+  std::optional<std::string> path;   // any of the device's names: /dev/sda1, /dev/disk/by-id/...
+  std::optional<std::string> mount;  // any mount point, now or in fstab
+  std::optional<std::string>
+      filesystem;                    // "ext4", "swap", "vfat" ... as libblkid names it; "blank"
+  std::optional<std::string> label;  // file system or partition label
   std::optional<std::string> bus;
   std::optional<bool> removable;
   std::optional<std::uint64_t> smaller_than;  // bytes
@@ -40,7 +41,7 @@ struct Rule {
   std::string until;                      // leave: "YYYY-MM-DD", the last day; empty: for ever
   std::optional<std::string> filesystem;  // blank volumes: "ext4" or "none"
   std::optional<std::string> mount;       // blank volumes: where fstab mounts it
-  std::optional<std::string> mapping;     // name under /dev/mapper; else made from the device's name
+  std::optional<std::string> mapping;  // name under /dev/mapper; else made from the device's name
   int line = 0;
 };
 
@@ -63,15 +64,15 @@ struct Group {
 enum class BlankCheck { sampled, full };
 
 struct Policy {
-  std::string source;      // the file's name, or "built-in"
-  std::string digest;      // SHA-256 of its text, hexadecimal
+  std::string source;  // the file's name, or "built-in"
+  std::string digest;  // SHA-256 of its text, hexadecimal
   // Volumes
   std::string cipher = "aes-xts-plain64";
   int key_bits = 512;
   std::optional<std::uint32_t> sector_size;  // nothing: 4096 where device and file system allow
-  std::string resilience = "checksum";       // of what re-encryption writes: checksum, journal, none
+  std::string resilience = "checksum";  // of what re-encryption writes: checksum, journal, none
   BlankCheck blank_check = BlankCheck::sampled;
-  std::string blank_filesystem = "ext4";     // what a blank volume gets: "ext4" or "none"
+  std::string blank_filesystem = "ext4";  // what a blank volume gets: "ext4" or "none"
   std::string crypttab_options = "luks";
   std::string header_backups = "/var/lib/volseal/headers";
   std::vector<Group> groups;  // never empty: "default" is always there
@@ -80,8 +81,8 @@ struct Policy {
   const Group& group(const std::string& name) const;  // throws Error{bad_policy}
 };
 
-// Throws Error{bad_policy}, "FILE:LINE: what is wrong": syntax, unknown keys, wrong types, values out
-// of range, rules that name no group. At most 1 MiB of text, 1000 rules.
+// Throws Error{bad_policy}, "FILE:LINE: what is wrong": syntax, unknown keys, wrong types, values
+// out of range, rules that name no group. At most 1 MiB of text, 1000 rules.
 Policy parse_policy(std::string_view text, std::string_view source);
 // The file; the built-in default where `path` does not exist and is the default place.
 Policy load_policy(const Path& path);

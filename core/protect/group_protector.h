@@ -1,5 +1,5 @@
-// What opens every volume of a group at once: one secret, sealed by hardware, recovered once a boot.
-// tpm/ implements it; core/unlock and core/enroll know only this.
+// What opens every volume of a group at once: one secret, sealed by hardware, recovered once a
+// boot. tpm/ implements it; core/unlock and core/enroll know only this.
 #pragma once
 
 #include "core/base/base64.h"
@@ -17,8 +17,8 @@ namespace volseal {
 // How an attempt to open ended. Values, not errors: none of them is a surprise to the unlocker.
 enum class Outcome {
   opened,
-  wrong_secret,     // a key, passphrase or derived key that opens no keyslot
-  needs_pin,        // a PIN is wanted and there was nobody to ask
+  wrong_secret,  // a key, passphrase or derived key that opens no keyslot
+  needs_pin,     // a PIN is wanted and there was nobody to ask
   wrong_pin,
   locked_out,       // the TPM's dictionary-attack protection; retry_after says how long
   policy_mismatch,  // PCRs moved, or the latch is closed
@@ -35,11 +35,11 @@ std::string_view to_string(Outcome outcome);
 struct GroupToken {
   std::string group;
   std::vector<int> keyslots;
-  Bytes salt;                 // 32 bytes, this volume's own
-  std::string binding_scope;  // "full"; "reencrypt" while the volume is being encrypted
-  Bytes binding;              // HMAC-SHA256 over core/luks' binding text
+  Bytes salt;                       // 32 bytes, this volume's own
+  std::string binding_scope;        // "full"; "reencrypt" while the volume is being encrypted
+  Bytes binding;                    // HMAC-SHA256 over core/luks' binding text
   std::vector<int> known_keyslots;  // at enrollment: a keyslot more is a finding, not a locked door
-  std::string sealed;         // JSON text, the same for every volume of the group; opaque up here
+  std::string sealed;  // JSON text, the same for every volume of the group; opaque up here
 };
 
 // Strict: unknown keys, wrong types and sizes throw Error{damaged}. At most 12 KiB of text.
@@ -48,15 +48,17 @@ std::string to_json(const GroupToken& token);
 
 // HKDF-SHA256 (RFC 5869) over the group secret, design: "The TPM token".
 // The passphrase of one volume's keyslot, 64 hexadecimal characters.
-Secret keyslot_passphrase(const Secret& group_secret, std::string_view volume_uuid, const Bytes& salt);
+Secret keyslot_passphrase(const Secret& group_secret, std::string_view volume_uuid,
+                          const Bytes& salt);
 // The HMAC that binds a header to the group.
 Bytes binding_mac(const Secret& group_secret, std::string_view binding_text);
+bool equal_macs(const Bytes& left, const Bytes& right);  // in constant time
 
 struct GroupKey {
   Outcome outcome = Outcome::unavailable;
-  Secret secret;                   // 32 bytes, when opened
-  std::string reason;              // one sentence for people, when not
-  std::optional<int> tries_left;   // wrong_pin, where the hardware says
+  Secret secret;                        // 32 bytes, when opened
+  std::string reason;                   // one sentence for people, when not
+  std::optional<int> tries_left;        // wrong_pin, where the hardware says
   std::chrono::seconds retry_after{0};  // locked_out
 };
 

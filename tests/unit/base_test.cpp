@@ -84,8 +84,10 @@ TEST_F(BaseTest, EscapesWhatADeviceCouldDoToATerminal) {
   EXPECT_EQ(escaped("a\nb\\"), "a\\x0ab\\x5c");
   EXPECT_EQ(escaped("M\xc3\xbcnchen"), "M\xc3\xbcnchen");
   EXPECT_EQ(escaped("\xc3"), "\\xc3");
-  EXPECT_EQ(escaped("\xe2\x80\xae" "gpj"), "\\xe2\\x80\\xaegpj");  // right-to-left override
-  EXPECT_EQ(escaped("\xed\xa0\x80"), "\\xed\\xa0\\x80");           // a surrogate is not UTF-8
+  EXPECT_EQ(escaped("\xe2\x80\xae"
+                    "gpj"),
+            "\\xe2\\x80\\xaegpj");                        // right-to-left override
+  EXPECT_EQ(escaped("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate is not UTF-8
   EXPECT_EQ(escaped("abcdef", 3), "abc...");
 }
 
@@ -97,17 +99,19 @@ TEST_F(BaseTest, SizesAreReadAndPrinted) {
   EXPECT_EQ(parse_size("16 MiB"), 16U << 20U);
   EXPECT_EQ(parse_size("2T"), 2ULL << 40U);
   EXPECT_EQ(parse_size("4096"), 4096U);
-  for (const char* bad : {"", "MiB", "-1", "1 XB", "1e30", "nan"}) EXPECT_FALSE(parse_size(bad)) << bad;
+  for (const char* bad : {"", "MiB", "-1", "1 XB", "1e30", "nan"})
+    EXPECT_FALSE(parse_size(bad)) << bad;
 }
 
 TEST_F(BaseTest, WritingAFileKeepsTheModeOfTheOldOne) {
   write_file(folder / "table", "one\n", 0640);
   write_file(folder / "table", "two\n", 0600);
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat((folder / "table").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0640U);
   EXPECT_EQ(read_file(folder / "table"), "two\n");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);  // nothing temporary
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}),
+            1);  // nothing temporary
 }
 
 TEST_F(BaseTest, ReadsAreBounded) {

@@ -1,0 +1,32 @@
+// LUKS headers, read only.
+//
+// crypt_load() repairs a damaged header copy while it reads. A scan must not write, so scans read
+// the header themselves: LUKS1 on-disk format 1.2.3 and LUKS2 on-disk format 1.1, bounded and
+// strict. Nothing here decides what may be opened: core/luks/volume.h does, with libcryptsetup.
+#pragma once
+
+#include "core/base/file.h"
+#include "core/device/device.h"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace volseal {
+
+// Up to `size` bytes from `offset`; fewer at the end. May throw Error{io}.
+using ReadAt = std::function<std::vector<std::uint8_t>(std::uint64_t offset, std::size_t size)>;
+
+// Nothing: there is no LUKS header. A header that contradicts itself comes back with `damage` set
+// and whatever could be read. `device_size` in bytes. Never throws for what it reads.
+std::optional<LuksHeader> parse_header(const ReadAt& read_at, std::uint64_t device_size);
+
+// The header of a device or image. Throws Error{not_found, denied, io}.
+std::optional<LuksHeader> read_header(const Path& path);
+
+// True for ciphers that leave plaintext on the disk: "null", "cipher_null-ecb" ...
+bool is_null_cipher(std::string_view cipher);
+
+}  // namespace volseal
