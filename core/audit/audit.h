@@ -1,0 +1,100 @@
+// The append-only log of what was done: one JSON line an event, schema "volseal-audit/1"
+// (docs/audit.md).
+//
+// Every line carries the SHA-256 of the line before it. The journal gets each event too, where
+// there is one. No event may carry a secret.
+#pragma once
+
+#include "core/base/file.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace volseal {
+
+// What is known of an act before it is done: the log must have room for this and for what follows.
+inline constexpr std::string_view audit_started = "started";
+
+struct Event {
+  std::string action;          // "enroll.start", "keyslot.add", "unlock", "watch.finding" ...
+  std::string outcome = "ok";  // "ok", "failed", "refused", audit_started ...
+  std::string volume;          // the node that people use; "" where it is about none
+  std::string luks_uuid;
+  std::string group;
+  std::map<std::string, std::string> detail;  // at most 32, each at most 1 KiB; the rest is cut off
+};
+
+// Who did it, as far as the kernel and logind say; `ssh` is the environment's word only.
+struct Actor {
+  std::optional<std::uint32_t> loginuid;  // of the person who logged in, however often they sudo'ed
+  std::uint32_t uid = 0;
+  std::uint32_t euid = 0;
+  std::string tty;      // the controlling terminal
+  std::string session;  // logind's
+  std::string remote;   // the host that the session came from, logind's word
+  std::string ssh;      // SSH_CONNECTION, of this process or of one that it descends from
+  std::string unit;     // systemd's
+  std::int64_t pid = 0;
+  std::string program;
+  std::string verb;
+};
+
+Actor this_actor(std::string_view verb);
+
+class AuditLog {
+ public:
+  // Opens nothing yet. `verb`: what the person asked for, "enroll", "watch" ...
+  explicit AuditLog(Path path, std::string_view verb = {});
+
+  // On disk when it returns (one write, then fsync); the file and its folder are made where they
+  // are missing, for root only. Waits for other writers, up to ten seconds (then Error{busy}).
+  //
+  // Throws Error{no_space} with the log as it was where there is no room. An event whose outcome is
+  // `audit_started` also needs 64 KiB to spare, which are kept for what follows it: so the act is
+  // not begun, rather than done and not recorded.
+  //
+  // A last line that a power cut tore is closed by a newline, and "audit.recovered" recorded first.
+  void record(const Event& event) const;
+  // Several in one write and one fsync.
+  void record_all(std::span<const Event> events) const;
+
+  const Path& path() const { return path_; }
+
+ private:
+  Path path_;
+  Actor actor_;
+};
+
+struct AuditRecord {
+  std::uint64_t seq = 0;  // from 1
+  std::string time;       // RFC 3339, UTC
+  std::int64_t boot_ms = 0;
+  std::string boot_id;
+  std::string host;
+  Actor who;
+  Event event;
+  std::string prev;  // SHA-256 of the line before, hexadecimal; zeros in the first line
+};
+
+struct AuditFlaw {
+  std::size_t line = 0;  // from 1
+  std::string what;      // "not an event", "the line before it was changed" ...
+};
+
+struct AuditReading {
+  std::vector<AuditRecord> records;
+  std::vector<AuditFlaw> flaws;
+};
+
+// Strict: a line with a key too many, too few or of the wrong type is a flaw and no record, and so
+// is one that does not follow from the line before. A torn line followed by its "audit.recovered"
+// is no flaw. Throws Error{damaged} beyond `limit` bytes, Error{not_found} where there is no log.
+AuditReading read_audit_log(const Path& path, std::size_t limit = 64U << 20U);
+
+}  // namespace volseal
