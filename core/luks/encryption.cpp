@@ -1,0 +1,146 @@
+#include "core/luks/encryption.h"
+
+#include "core/base/error.h"
+
+#include <fcntl.h>
+#include <libcryptsetup.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <vector>
+
+namespace volseal {
+
+namespace {
+
+struct Reporter {
+  const EncryptionProgress* progress;
+  bool stopped = false;
+
+  // libcryptsetup: anything but zero stops at the next hot zone.
+  static int call(std::uint64_t size, std::uint64_t offset, void* self) {
+    auto& reporter = *static_cast<Reporter*>(self);
+    try {
+      if ((*reporter.progress)(offset, size)) return 0;
+    } catch (...) {
+      // Nothing may be thrown through C; a progress bar that fails is no reason to go on blindly.
+      reporter.stopped = true;
+      return 1;
+    }
+    reporter.stopped = true;
+    return 1;
+  }
+};
+
+void clear_head(const Path& device) {
+  const UniqueFd fd = open_file(device, O_WRONLY);
+  const std::string zeros(4096, '\0');
+  write_all(fd.get(), zeros, device.native());
+  sync_fd(fd.get(), device.native());
+}
+
+std::vector<char> read_head(const Path& path, std::size_t size) {
+  const UniqueFd fd = open_file(path, O_RDONLY);
+  std::vector<char> data(size);
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got =
+        ::pread(fd.get(), data.data() + done, size - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno(errno, "read {}", path.native());
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  data.resize(done);
+  return data;
+}
+
+}  // namespace
+
+void InPlaceEncryption::begin(const Path& header, const Path& device, const Secret& passphrase,
+                              int keyslot, std::uint32_t sector_size) {
+  const Volume volume = Volume::load(header);
+  crypt_device* const raw = volume.device_.get();
+  if (const int r = crypt_set_data_device(raw, device.c_str()); r != 0) {
+    volume.fail(r, "attach " + device.native() + " to the header");
+  }
+  crypt_params_luks2 luks2{};
+  luks2.sector_size = sector_size;
+  crypt_params_reencrypt parameters{};
+  parameters.mode = CRYPT_REENCRYPT_ENCRYPT;
+  parameters.direction = CRYPT_REENCRYPT_BACKWARD;
+  parameters.resilience = "datashift";
+  parameters.hash = "sha256";
+  parameters.data_shift = header_bytes / 512;
+  parameters.luks2 = &luks2;
+  parameters.flags = CRYPT_REENCRYPT_INITIALIZE_ONLY | CRYPT_REENCRYPT_MOVE_FIRST_SEGMENT;
+  const int r = crypt_reencrypt_init_by_passphrase(
+      raw, nullptr, passphrase.chars(), passphrase.size(), CRYPT_ANY_SLOT, keyslot,
+      crypt_get_cipher(raw), crypt_get_cipher_mode(raw), &parameters);
+  if (r < 0) volume.fail(r, "prepare " + device.native() + " for encryption with the header");
+  // Both must be on their disks before anything rests on them.
+  sync_fd(open_file(device, O_RDONLY).get(), device.native());
+  sync_fd(open_file(header, O_RDONLY).get(), header.native());
+}
+
+InPlaceEncryption::State InPlaceEncryption::state(const Path& device) {
+  const Volume volume = Volume::load(device);
+  crypt_params_reencrypt parameters{};
+  switch (crypt_reencrypt_status(volume.device_.get(), &parameters)) {
+    case CRYPT_REENCRYPT_NONE: return State::none;
+    case CRYPT_REENCRYPT_CLEAN: return State::clean;
+    case CRYPT_REENCRYPT_CRASH: return State::crashed;
+    case CRYPT_REENCRYPT_INVALID: break;
+  }
+  throw Error(Code::damaged, "look at the encryption of {}: its metadata contradicts itself",
+              device.native());
+}
+
+bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
+                            const EncryptionProgress& progress) {
+  const Volume volume = Volume::load(device);
+  crypt_device* const raw = volume.device_.get();
+  crypt_params_reencrypt parameters{};
+  if (crypt_reencrypt_status(raw, &parameters) == CRYPT_REENCRYPT_NONE) return true;
+  parameters = {};
+  parameters.flags = CRYPT_REENCRYPT_RESUME_ONLY;
+  int r = crypt_reencrypt_init_by_passphrase(raw, nullptr, passphrase.chars(), passphrase.size(),
+                                             CRYPT_ANY_SLOT, CRYPT_ANY_SLOT, nullptr, nullptr,
+                                             &parameters);
+  if (r < 0) volume.fail(r, "resume the encryption of");
+  Reporter reporter{.progress = &progress};
+  r = crypt_reencrypt_run(raw, Reporter::call, &reporter);
+  if (reporter.stopped) return false;
+  if (r < 0) volume.fail(r, "encrypt");
+  return true;
+}
+
+void install_header(const Path& header, const Path& device, bool replaces_data) {
+  if (replaces_data) clear_head(device);
+  const Volume target = Volume::open(device);
+  if (const int r = crypt_header_restore(target.device_.get(), CRYPT_LUKS2, header.c_str());
+      r != 0) {
+    target.fail(r, "write the header " + header.native() + " to");
+  }
+  sync_fd(open_file(device, O_RDONLY).get(), device.native());
+  const std::vector<char> wanted = read_head(header, header_bytes);
+  const std::vector<char> there = read_head(device, wanted.size());
+  if (wanted != there) {
+    throw Error(Code::io, "write the header {} to {}: it reads back differently", header.native(),
+                device.native());
+  }
+}
+
+void back_up_header(const Path& device, const Path& file) {
+  const Volume source = Volume::load(device);
+  if (const int r = crypt_header_backup(source.device_.get(), nullptr, file.c_str()); r != 0) {
+    source.fail(r, "copy to " + file.native() + " the header of");
+  }
+  sync_fd(open_file(file, O_RDONLY).get(), file.native());
+  sync_folder(file.parent_path());
+}
+
+}  // namespace volseal

@@ -1,0 +1,55 @@
+// Encrypting a volume in place, by libcryptsetup's re-encryption with a data shift.
+//
+// The way of a volume of S bytes, whose file system has been shrunk to S - 32 MiB:
+//   begin():   the first 16 MiB are copied to the last 16 MiB; the header file learns of it. The
+//   head
+//              is still there, so until install_header() the volume is what it was.
+//   install_header(): the header file goes to the head of the device. Repeatable: all that it
+//              overwrites has its copy at the end.
+//   run():     from the end to the start, in hot zones. libcryptsetup journals each (data shift:
+//   the
+//              old copy stays until the new is synced), so a cut loses nothing, at any point.
+#pragma once
+
+#include "core/base/file.h"
+#include "core/base/secret.h"
+#include "core/luks/volume.h"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace volseal {
+
+// The room that an encryption in place takes from a volume, bytes: header and moved first segment.
+constexpr std::uint64_t in_place_bytes = 2 * header_bytes;
+
+// Bytes done and in all. False: stop at the next safe point.
+using EncryptionProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
+class InPlaceEncryption {
+ public:
+  // `header` holds a volume made by Volume::format with `keyslot` opened by `passphrase`. Changes
+  // the header file and the last 16 MiB of `device`. A cut: start again from a fresh copy of the
+  // header.
+  static void begin(const Path& header, const Path& device, const Secret& passphrase, int keyslot,
+                    std::uint32_t sector_size);
+
+  enum class State { none, clean, crashed };
+  static State state(const Path& device);
+
+  // Goes on until it is done (true) or `progress` says stop (false). Repairs a crashed hot zone
+  // first. Throws Error{wrong_secret, io, damaged}.
+  static bool run(const Path& device, const Secret& passphrase, const EncryptionProgress& progress);
+};
+
+// Writes the header file to the head of the device, syncs, and reads it back. `replaces_data`: what
+// is there now has been moved; its first 4 KiB are cleared first, so that no half-written header
+// can be mounted as the file system that used to begin there. Repeatable after a cut.
+void install_header(const Path& header, const Path& device, bool replaces_data);
+
+// The device's LUKS2 header and keyslots into a new file, synced. Throws Error{io} where the file
+// exists.
+void back_up_header(const Path& device, const Path& file);
+
+}  // namespace volseal

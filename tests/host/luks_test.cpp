@@ -1,0 +1,202 @@
+#include "core/base/error.h"
+#include "core/luks/encryption.h"
+#include "core/luks/header.h"
+#include "core/luks/volume.h"
+#include "core/protect/group_protector.h"
+#include "core/protect/recovery_key.h"
+#include "tests/support/image.h"
+
+#include <gmock/gmock.h>
+
+namespace volseal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class LuksTest : public ImageTest {
+ protected:
+  // A header file with one keyslot for `passphrase`, for a device of that size.
+  Path header_for(const Path& device, std::uint32_t sector_size = 512) {
+    Path header = blank("header", 0);
+    std::filesystem::resize_file(header, 4096);
+    Volume volume = Volume::format(
+        header, {.sector_size = sector_size, .label = "test", .data_device = device});
+    EXPECT_EQ(volume.add_first_keyslot(passphrase, Stretch::none), 0);
+    return header;
+  }
+
+  Path formatted(std::uint64_t mebibytes) {
+    const Path device = blank("device", mebibytes);
+    install_header(header_for(device), device, false);
+    return device;
+  }
+
+  // Changes the JSON of both header copies and mends their checksums, as an attacker would.
+  static void tamper(const Path& device, const std::string& from, const std::string& to) {
+    const auto result = run({"python3", "-", device.native(), from, to}, R"(
+import hashlib, sys
+path, old, new = sys.argv[1], sys.argv[2].encode(), sys.argv[3].encode()
+with open(path, 'r+b') as f:
+    size = int.from_bytes(f.read(4096)[8:16], 'big')
+    for offset in (0, size):
+        f.seek(offset)
+        data = bytearray(f.read(size))
+        assert data.count(old) >= 1, 'not there'
+        text = data[4096:].rstrip(b'\0').replace(old, new)
+        data[4096:] = text.ljust(size - 4096, b'\0')
+        data[448:512] = bytes(64)
+        data[448:480] = hashlib.sha256(data).digest()
+        f.seek(offset)
+        f.write(data)
+)");
+    ASSERT_EQ(result.status, 0) << result.output;
+  }
+
+  const Secret passphrase = new_recovery_key();
+};
+
+TEST_F(LuksTest, AFormattedVolumeOpensAndItsHeaderReadsBack) {
+  const Path device = formatted(64);
+  const Volume volume = Volume::load(device);
+  EXPECT_EQ(volume.opens_with(passphrase), 0);
+  EXPECT_FALSE(volume.opens_with(Secret::copy_of("wrong")));
+
+  const auto header = read_header(device);
+  ASSERT_TRUE(header);
+  EXPECT_EQ(header->damage, "");
+  EXPECT_EQ(header->uuid, volume.uuid());
+  EXPECT_EQ(header->label, "test");
+  EXPECT_EQ(header->key_bytes, 64U);
+  ASSERT_EQ(header->segments.size(), 1U);
+  EXPECT_EQ(header->segments[0].cipher, "aes-xts-plain64");
+  EXPECT_EQ(header->segments[0].offset, header_bytes);
+  EXPECT_EQ(header->keyslots[0].pbkdf, "pbkdf2");
+  EXPECT_EQ(header->keyslots[0].cost, 1000U);
+}
+
+TEST_F(LuksTest, KeyslotsAndTokensComeAndGo) {
+  const Path device = formatted(64);
+  Volume volume = Volume::load(device);
+  const Secret other = Secret::copy_of("a passphrase that somebody typed");
+  const int slot = volume.add_keyslot(passphrase, other, Stretch::none);
+  EXPECT_THROW(volume.add_keyslot(Secret::copy_of("wrong"), other, Stretch::none), Error);
+  const int token = volume.set_token(recovery_token_json(0));
+  EXPECT_EQ(volume.tokens().at(0).type, "systemd-recovery");
+  volume.remove_token(token);
+  EXPECT_TRUE(volume.tokens().empty());
+  volume.remove_keyslot(slot);
+  EXPECT_FALSE(volume.opens_with(other));
+  EXPECT_THAT(volume.keyslots(), ElementsAre(0));
+}
+
+TEST_F(LuksTest, RefusesANullCipherEvenWithTheRightPassphrase) {
+  const Path device = formatted(64);
+  Volume::load(device).refuse_unsafe();
+  tamper(device, R"("encryption":"aes-xts-plain64","sector_size")",
+         R"("encryption":"cipher_null-ecb","sector_size")");
+  const Volume volume = Volume::load(device);
+  EXPECT_EQ(volume.opens_with(passphrase), 0) << "libcryptsetup itself notices nothing";
+  EXPECT_THROW(volume.refuse_unsafe(), Error);
+}
+
+TEST_F(LuksTest, TheBindingChangesWithTheSegmentsAndNotWithKeyslots) {
+  const Path device = formatted(64);
+  Volume volume = Volume::load(device);
+  const Secret group = Secret::random(32);
+  const Bytes before = binding_mac(group, volume.binding_text("full"));
+  volume.add_keyslot(passphrase, Secret::copy_of("another"), Stretch::none);
+  volume.set_token(recovery_token_json(1));
+  EXPECT_EQ(binding_mac(group, volume.binding_text("full")), before);
+  EXPECT_NE(binding_mac(Secret::random(32), volume.binding_text("full")), before);
+  tamper(device, R"("offset":"16777216")", R"("offset":"16781312")");
+  EXPECT_NE(binding_mac(group, Volume::load(device).binding_text("full")), before);
+}
+
+TEST_F(LuksTest, TellsNoHeaderFromABrokenOne) {
+  const auto code_of = [](const Path& path) {
+    try {
+      Volume::load(path);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return Code::internal;
+  };
+  EXPECT_EQ(code_of(folder / "absent"), Code::not_found);
+  EXPECT_EQ(code_of(blank("empty", 1)), Code::not_luks);
+  EXPECT_EQ(code_of(blank("nothing", 0)), Code::not_luks);
+
+  const Path device = formatted(64);
+  {
+    std::fstream file(device);
+    file.seekp(5000);
+    file << "garbage";
+    file.seekp(65536 + 5000);
+    file << "garbage";
+  }
+  EXPECT_EQ(code_of(device), Code::damaged);
+  EXPECT_THAT(read_header(device)->damage, HasSubstr("no header copy is good"));
+  std::filesystem::resize_file(device, 3000);
+  EXPECT_THAT(read_header(device)->damage, HasSubstr("no header copy is good"));
+  EXPECT_EQ(code_of(device), Code::damaged);
+}
+
+TEST_F(LuksTest, ReadingAHalfDamagedHeaderRepairsNothing) {
+  const Path device = formatted(64);
+  {
+    std::fstream file(device);
+    file.seekp(5000);
+    file << "garbage";
+  }
+  const std::string before = digest(device);
+  EXPECT_THAT(read_header(device)->damage, HasSubstr("the secondary is good"));
+  EXPECT_EQ(digest(device), before);
+}
+
+TEST_F(LuksTest, EncryptsAnExt4InPlaceAndKeepsItsFiles) {
+  const Path device = ext4("device", 128);
+  const Path out = folder / "out";
+  const std::string random = file_in_ext4(device, "/random", out);
+  run_or_throw({"e2fsck", "-fp", device.native()});
+  run_or_throw({"resize2fs", device.native(), "96M"});
+  std::filesystem::resize_file(device, 128U << 20U);  // resize2fs cuts image files off
+  const Path header = header_for(device, 4096);
+  InPlaceEncryption::begin(header, device, passphrase, 0, 4096);
+  EXPECT_EQ(file_in_ext4(device, "/random", out), random)
+      << "until the header is there, it is an ext4";
+  install_header(header, device, true);
+  EXPECT_EQ(InPlaceEncryption::state(device), InPlaceEncryption::State::clean);
+
+  auto converting = read_header(device);
+  EXPECT_EQ(converting->reencryption, "encrypt");
+  EXPECT_EQ(converting->encrypted_bytes, 0U);
+  EXPECT_EQ(converting->damage, "");
+  const Secret group = Secret::random(32);
+  const Bytes bound = binding_mac(group, Volume::load(device).binding_text("reencrypt"));
+
+  std::uint64_t last = 0;
+  EXPECT_TRUE(
+      InPlaceEncryption::run(device, passphrase, [&](std::uint64_t done, std::uint64_t total) {
+        EXPECT_GE(done, last);
+        EXPECT_EQ(total, (128U << 20U) - header_bytes);
+        last = done;
+        return true;
+      }));
+  EXPECT_EQ(InPlaceEncryption::state(device), InPlaceEncryption::State::none);
+  EXPECT_EQ(binding_mac(group, Volume::load(device).binding_text("reencrypt")), bound);
+  Volume::load(device).refuse_unsafe();
+  const auto done = read_header(device);
+  EXPECT_EQ(done->reencryption, "");
+  EXPECT_EQ(done->segments.at(0).sector_size, 4096U);
+
+  // Decrypting it with libcryptsetup's own tool gives the files back.
+  const Path key = folder / "key";
+  write_secret_file(key, passphrase);
+  run_or_throw({"cryptsetup", "reencrypt", "-q", "--decrypt", "--force-offline-reencrypt",
+                "--header", (folder / "detached").native(), "--key-file", key.native(),
+                device.native()});
+  EXPECT_EQ(file_in_ext4(device, "/random", out), random);
+}
+
+}  // namespace
+}  // namespace volseal
