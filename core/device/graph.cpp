@@ -50,4 +50,39 @@ std::vector<DeviceIndex> DeviceGraph::disks_below(DeviceIndex at) const {
   return result;
 }
 
+std::string_view to_string(DeviceKind kind) {
+  switch (kind) {
+    case DeviceKind::disk: return "disk";
+    case DeviceKind::partition: return "partition";
+    case DeviceKind::mapped: return "mapped";
+    case DeviceKind::md: return "md";
+    case DeviceKind::loop: return "loop";
+    case DeviceKind::zram: return "zram";
+    case DeviceKind::optical: return "optical";
+    case DeviceKind::network: return "network";
+    case DeviceKind::file: return "file";
+    case DeviceKind::other: return "other";
+  }
+  return "other";
+}
+
+std::string_view to_string(ContentKind kind) {
+  switch (kind) {
+    case ContentKind::blank: return "blank";
+    case ContentKind::filesystem: return "filesystem";
+    case ContentKind::swap: return "swap";
+    case ContentKind::hibernation: return "hibernation";
+    case ContentKind::luks1: return "luks1";
+    case ContentKind::luks2: return "luks2";
+    case ContentKind::lvm_member: return "lvm_member";
+    case ContentKind::md_member: return "md_member";
+    case ContentKind::bcache_member: return "bcache_member";
+    case ContentKind::partition_table: return "partition_table";
+    case ContentKind::other: return "other";
+    case ContentKind::unknown: return "unknown";
+    case ContentKind::unreadable: return "unreadable";
+  }
+  return "unknown";
+}
+
 }  // namespace volseal
