@@ -1,5 +1,6 @@
 # Compiler settings that every target of this project shares.
 option(VOLSEAL_SANITIZE "Build with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+option(VOLSEAL_FUZZ "Build the programs of tests/fuzz with libFuzzer (clang only)" OFF)
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -9,16 +10,24 @@ endif()
 add_library(volseal_options INTERFACE)
 target_compile_options(volseal_options INTERFACE
   -Wall -Wextra -Wpedantic -Werror -Wconversion -Wshadow -Wnon-virtual-dtor -Wold-style-cast
-  -Wcast-qual -Wformat=2 -Wundef -Wnull-dereference -Wduplicated-cond -Wlogical-op
+  -Wcast-qual -Wformat=2 -Wundef
   # Options are structs, named at the call: what is not named keeps its default.
   -Wno-missing-field-initializers
-  # g++ 12 warns about code of its own library once it is inlined under these.
-  -Wno-error=null-dereference -Wno-error=restrict -Wno-error=maybe-uninitialized
   -fstack-protector-strong)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(volseal_options INTERFACE
+    -Wnull-dereference -Wduplicated-cond -Wlogical-op
+    # g++ 12 warns about code of its own library once it is inlined under these.
+    -Wno-error=null-dereference -Wno-error=restrict -Wno-error=maybe-uninitialized)
+endif()
 target_include_directories(volseal_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_link_options(volseal_options INTERFACE -Wl,-z,relro,-z,now)
 
-if(VOLSEAL_SANITIZE)
+if(VOLSEAL_FUZZ)
+  target_compile_options(volseal_options INTERFACE
+    -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(volseal_options INTERFACE -fsanitize=address,undefined)
+elseif(VOLSEAL_SANITIZE)
   target_compile_options(volseal_options INTERFACE
     -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(volseal_options INTERFACE -fsanitize=address,undefined)

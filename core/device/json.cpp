@@ -343,6 +343,8 @@ nlohmann::json parse_strictly(std::string_view text) {
     return nlohmann::json::parse(text, watch);
   } catch (const nlohmann::json::parse_error& error) {
     refuse("", "is no JSON, at byte " + std::to_string(error.byte));
+  } catch (const nlohmann::json::out_of_range&) {
+    refuse("", "a number is too large");
   }
 }
 

@@ -224,6 +224,7 @@ TEST(DeviceJson, ReadsAGraphWithTheLeastInIt) {
 
 TEST(DeviceJson, RefusesWhatIsNoGraph) {
   EXPECT_THAT(refusal(""), HasSubstr("is no JSON"));
+  EXPECT_THAT(refusal("4e4444"), HasSubstr("a number is too large"));
   EXPECT_THAT(refusal("[]"), HasSubstr("is no object"));
   EXPECT_THAT(refusal("{}"), HasSubstr("schema: is missing"));
   EXPECT_THAT(refusal(R"({"schema":"volseal-graph/2"})"), HasSubstr("volseal-graph/2"));
