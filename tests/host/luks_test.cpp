@@ -161,6 +161,10 @@ TEST_F(LuksTest, EncryptsAnExt4InPlaceAndKeepsItsFiles) {
   run_or_throw({"resize2fs", device.native(), "96M"});
   std::filesystem::resize_file(device, 128U << 20U);  // resize2fs cuts image files off
   const Path header = header_for(device, 4096);
+  const Secret group = Secret::random(32);
+  const Bytes bound = binding_mac(group, Volume::load(header).binding_text("reencrypt"));
+  EXPECT_EQ(std::filesystem::file_size(header), header_bytes)
+      << "it overwrites all of the old head";
   InPlaceEncryption::begin(header, device, passphrase, 0, 4096);
   EXPECT_EQ(file_in_ext4(device, "/random", out), random)
       << "until the header is there, it is an ext4";
@@ -171,12 +175,11 @@ TEST_F(LuksTest, EncryptsAnExt4InPlaceAndKeepsItsFiles) {
   EXPECT_EQ(converting->reencryption, "encrypt");
   EXPECT_EQ(converting->encrypted_bytes, 0U);
   EXPECT_EQ(converting->damage, "");
-  const Secret group = Secret::random(32);
-  const Bytes bound = binding_mac(group, Volume::load(device).binding_text("reencrypt"));
+  EXPECT_EQ(binding_mac(group, Volume::load(device).binding_text("reencrypt")), bound);
 
   std::uint64_t last = 0;
   EXPECT_TRUE(
-      InPlaceEncryption::run(device, passphrase, [&](std::uint64_t done, std::uint64_t total) {
+      InPlaceEncryption::run(device, passphrase, "", [&](std::uint64_t done, std::uint64_t total) {
         EXPECT_GE(done, last);
         EXPECT_EQ(total, (128U << 20U) - header_bytes);
         last = done;

@@ -1,0 +1,132 @@
+#include "core/unlock/unlocker.h"
+
+#include "core/base/error.h"
+#include "core/protect/recovery_key.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace volseal {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Fills in how an attempt ended and how long it took.
+class Watch {
+ public:
+  explicit Watch(Attempt& attempt) : attempt_(attempt), start_(Clock::now()) {}
+
+  Attempt end(Outcome outcome, std::string reason = {}) {
+    attempt_.outcome = outcome;
+    attempt_.reason = std::move(reason);
+    attempt_.took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start_);
+    return std::move(attempt_);
+  }
+
+ private:
+  Attempt& attempt_;
+  Clock::time_point start_;
+};
+
+Outcome outcome_of(const Error& error) {
+  return error.code() == Code::tampered ? Outcome::tampered : Outcome::damaged;
+}
+
+std::vector<int> strangers(const Volume& volume, const GroupToken& token) {
+  std::vector<int> known = token.known_keyslots;
+  std::ranges::sort(known);
+  std::vector<int> added;
+  std::ranges::set_difference(volume.keyslots(), known, std::back_inserter(added));
+  return added;
+}
+
+}  // namespace
+
+std::optional<FoundGroupToken> find_group_token(const Volume& volume) {
+  for (const VolumeToken& token : volume.tokens()) {
+    if (token.type == "volseal-tpm2")
+      return FoundGroupToken{.id = token.id, .token = parse_group_token(token.json)};
+  }
+  return std::nullopt;
+}
+
+Secret group_passphrase(const Volume& volume, const GroupToken& token, const Secret& group_secret) {
+  return keyslot_passphrase(group_secret, volume.uuid(), token.salt);
+}
+
+Unlocker::Unlocker(GroupProtector& protector, AskPin ask_pin)
+    : protector_(protector), ask_pin_(std::move(ask_pin)) {}
+
+const GroupKey& Unlocker::key_of(const std::string& sealed) {
+  auto at = keys_.find(sealed);
+  if (at == keys_.end()) at = keys_.emplace(sealed, protector_.recover(sealed, ask_pin_)).first;
+  return at->second;
+}
+
+Attempt Unlocker::by_group(const UnlockTarget& target) {
+  Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "tpm"};
+  Watch watch(attempt);
+  // One read of the header: what is checked on `volume` is what is activated through it.
+  Volume volume = Volume::load(target.device);
+  attempt.luks_uuid = volume.uuid();
+  try {
+    volume.refuse_unsafe();
+    const auto found = find_group_token(volume);
+    if (!found) return watch.end(Outcome::unavailable, "the volume has no volseal-tpm2 token");
+    const GroupToken& token = found->token;
+    attempt.group = token.group;
+    const GroupKey& key = key_of(token.sealed);
+    if (key.outcome != Outcome::opened) return watch.end(key.outcome, key.reason);
+
+    if (!equal_macs(binding_mac(key.secret, volume.binding_text(token.binding_scope)),
+                    token.binding)) {
+      return watch.end(
+          Outcome::tampered,
+          "the header is not the one that was enrolled: its segments, cipher or volume key differ");
+    }
+    const Secret passphrase = group_passphrase(volume, token, key.secret);
+    for (const int slot : token.keyslots) {
+      if (const auto opened = volume.opens_with(passphrase, slot)) attempt.keyslot = opened;
+    }
+    if (!attempt.keyslot) {
+      return watch.end(Outcome::wrong_secret,
+                       "the keyslot of the TPM token does not open with the group's secret");
+    }
+    if (const auto added = strangers(volume, token); !added.empty()) {
+      attempt.findings.push_back(
+          fmt::format("keyslot {} was added since the enrollment", fmt::join(added, ", ")));
+    }
+    if (!target.mapping.empty()) volume.activate(target.mapping, passphrase, target.options);
+    return watch.end(Outcome::opened);
+  } catch (const Error& error) {
+    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
+    return watch.end(outcome_of(error), error.what());
+  }
+}
+
+Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {
+  Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "passphrase"};
+  Watch watch(attempt);
+  Volume volume = Volume::load(target.device);
+  attempt.luks_uuid = volume.uuid();
+  try {
+    volume.refuse_unsafe();
+  } catch (const Error& error) {
+    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
+    return watch.end(outcome_of(error), error.what());
+  }
+  // A recovery key typed without dashes or in capitals is still the recovery key.
+  std::optional<Secret> recovery = normalized_recovery_key(secret);
+  if (recovery) attempt.protector = "recovery-key";
+  const Secret& given = recovery ? *recovery : secret;
+  attempt.keyslot = volume.opens_with(given);
+  if (!attempt.keyslot) return watch.end(Outcome::wrong_secret, "no keyslot opens with it");
+  if (!target.mapping.empty()) volume.activate(target.mapping, given, target.options);
+  return watch.end(Outcome::opened);
+}
+
+}  // namespace volseal
