@@ -51,7 +51,8 @@ struct Content {
   std::string type;  // as libblkid names it: "ext4", "xfs", "crypto_LUKS", "gpt"
   std::string label;
   std::string uuid;
-  std::string detail;  // why it is unreadable, which signatures contradict each other
+  std::string detail;            // why it is unreadable, which signatures contradict each other
+  std::uint32_t block_size = 0;  // of the file system, bytes; 0: not known
 };
 
 // One keyslot or token of a LUKS header.

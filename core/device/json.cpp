@@ -43,6 +43,7 @@ void describe(Archive& archive, Like<Content> auto& content) {
   archive("label", content.label);
   archive("uuid", content.uuid);
   archive("detail", content.detail);
+  archive("block_size", content.block_size);
 }
 
 template <typename Archive>

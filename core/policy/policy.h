@@ -19,13 +19,16 @@ enum class Action {
   forbid,   // must not be attached at all; reported, never touched
 };
 
-// Every condition that is set must hold. Globs as fnmatch(3) without FNM_PATHNAME.
+// Every condition that is set must hold. Globs as fnmatch(3) without FNM_PATHNAME. Path, mount,
+// file system and label hold for the volume or for what is opened from it. Bus and removable are
+// those of the disks below: every one of them, or, for a rule that forbids, any one.
 struct Match {
   std::optional<std::string> path;   // any of the device's names: /dev/sda1, /dev/disk/by-id/...
   std::optional<std::string> mount;  // any mount point, now or in fstab
-  std::optional<std::string>
-      filesystem;                    // "ext4", "swap", "vfat" ... as libblkid names it; "blank"
-  std::optional<std::string> label;  // file system or partition label
+  // "ext4", "swap", "vfat", "crypto_LUKS" ... as libblkid names it; "blank"
+  std::optional<std::string> filesystem;
+  std::optional<std::string> label;           // file system or partition label
+  std::optional<std::string> partition_type;  // GUID or hexadecimal MBR type, case ignored
   std::optional<std::string> bus;
   std::optional<bool> removable;
   std::optional<std::uint64_t> smaller_than;  // bytes
@@ -70,7 +73,7 @@ struct Policy {
   std::string cipher = "aes-xts-plain64";
   int key_bits = 512;
   std::optional<std::uint32_t> sector_size;  // nothing: 4096 where device and file system allow
-  std::string resilience = "checksum";  // of what re-encryption writes: checksum, journal, none
+  std::string resilience = "checksum";       // of what re-encryption writes: checksum or journal
   BlankCheck blank_check = BlankCheck::sampled;
   std::string blank_filesystem = "ext4";  // what a blank volume gets: "ext4" or "none"
   std::string crypttab_options = "luks";
@@ -91,6 +94,11 @@ std::string_view default_policy_text();
 
 // The rule that decides, nothing when none matches (then: encrypt, group "default").
 const Rule* deciding_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at);
+
+// Where its file system, or that of what is opened from it, is mounted or would be by fstab. An
+// fstab line counts only where this volume alone answers to it and nothing else is mounted there,
+// so that a stick with the UUID of /boot does not become /boot.
+std::vector<std::string> mount_points(const DeviceGraph& graph, DeviceIndex at);
 
 // `today`: "YYYY-MM-DD". A rule that has run out no longer exempts.
 bool expired(const Rule& rule, std::string_view today);

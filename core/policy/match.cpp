@@ -1,0 +1,174 @@
+#include "core/policy/policy.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <set>
+
+namespace volseal {
+namespace {
+
+bool fits(const std::string& glob, const std::string& text, int flags = 0) {
+  return ::fnmatch(glob.c_str(), text.c_str(), flags) == 0;
+}
+
+bool any_fits(const std::string& glob, const std::vector<std::string>& texts) {
+  return std::ranges::any_of(texts, [&](const std::string& text) { return fits(glob, text); });
+}
+
+// The volume and what is opened from it: mappings, as long as each is the only thing on the one
+// below and stands on nothing else.
+std::vector<DeviceIndex> volume_and_opened(const DeviceGraph& graph, DeviceIndex at) {
+  std::vector<DeviceIndex> chain{at};
+  while (chain.size() <= graph.devices.size()) {
+    const std::vector<DeviceIndex> above = graph.above(chain.back());
+    if (above.size() != 1) break;
+    const Device& upper = graph[above.front()];
+    if (upper.kind != DeviceKind::mapped || upper.below.size() != 1) break;
+    chain.push_back(above.front());
+  }
+  return chain;
+}
+
+std::vector<std::string> names_of(const Device& device) {
+  std::vector<std::string> names = device.links;
+  names.push_back(device.path);
+  // An image file's name is its path already.
+  if (!device.name.starts_with('/')) names.push_back("/dev/" + device.name);
+  return names;
+}
+
+bool tag_is(std::string_view source, std::string_view tag, const std::string& value) {
+  if (value.empty() || !source.starts_with(tag)) return false;
+  source.remove_prefix(tag.size());
+  if (source.size() >= 2 && source.front() == '"' && source.back() == '"') {
+    source = source.substr(1, source.size() - 2);
+  }
+  return source == value;
+}
+
+// fstab(5): the first field.
+bool answers_to(const Device& device, const std::string& source) {
+  if (source.starts_with('/')) {
+    const std::vector<std::string> names = names_of(device);
+    return std::ranges::find(names, source) != names.end();
+  }
+  return tag_is(source, "UUID=", device.content.uuid) ||
+         tag_is(source, "LABEL=", device.content.label) ||
+         tag_is(source, "PARTUUID=", device.partition_uuid) ||
+         tag_is(source, "PARTLABEL=", device.partition_label);
+}
+
+bool contains(const std::vector<DeviceIndex>& list, DeviceIndex at) {
+  return std::ranges::find(list, at) != list.end();
+}
+
+bool fstab_means_it(const DeviceGraph& graph, const FstabEntry& entry,
+                    const std::vector<DeviceIndex>& chain) {
+  bool ours = false;
+  for (DeviceIndex i = 0; i < graph.devices.size(); ++i) {
+    const Device& device = graph.devices[i];
+    const bool in_chain = contains(chain, i);
+    if (!in_chain && std::ranges::find(device.mounts, entry.target) != device.mounts.end()) {
+      return false;
+    }
+    if (!answers_to(device, entry.source)) continue;
+    if (!in_chain) return false;
+    ours = true;
+  }
+  return ours;
+}
+
+std::vector<std::string> mount_points(const DeviceGraph& graph,
+                                      const std::vector<DeviceIndex>& chain) {
+  std::set<std::string> points;
+  for (const DeviceIndex index : chain) {
+    points.insert(graph[index].mounts.begin(), graph[index].mounts.end());
+  }
+  for (const FstabEntry& entry : graph.fstab) {
+    if (!entry.target.starts_with('/')) continue;  // "none", of swap
+    if (fstab_means_it(graph, entry, chain)) points.insert(entry.target);
+  }
+  return {points.begin(), points.end()};
+}
+
+class Candidate {
+ public:
+  Candidate(const DeviceGraph& graph, DeviceIndex at)
+      : graph_(graph),
+        at_(at),
+        chain_(volume_and_opened(graph, at)),
+        mounts_(mount_points(graph, chain_)) {}
+
+  bool matches(const Rule& rule) const {
+    const Match& match = rule.match;
+    return (!match.path || any_of_chain([&](const Device& device) {
+             return any_fits(*match.path, names_of(device));
+           })) &&
+           (!match.mount || any_fits(*match.mount, mounts_)) &&
+           (!match.filesystem || any_of_chain([&](const Device& device) {
+             return filesystem_fits(*match.filesystem, device.content);
+           })) &&
+           (!match.label ||
+            any_of_chain([&](const Device& device) { return label_fits(*match.label, device); })) &&
+           (!match.partition_type ||
+            fits(*match.partition_type, graph_[at_].partition_type, FNM_CASEFOLD)) &&
+           matches_disks(rule) && matches_size(match);
+  }
+
+ private:
+  template <typename F>
+  bool any_of_chain(F holds) const {
+    return std::ranges::any_of(chain_, [&](DeviceIndex index) { return holds(graph_[index]); });
+  }
+
+  static bool filesystem_fits(const std::string& glob, const Content& content) {
+    if (content.kind == ContentKind::blank) return fits(glob, "blank");
+    return !content.type.empty() && fits(glob, content.type);
+  }
+
+  static bool label_fits(const std::string& glob, const Device& device) {
+    return (!device.content.label.empty() && fits(glob, device.content.label)) ||
+           (!device.partition_label.empty() && fits(glob, device.partition_label));
+  }
+
+  // Bus and removability are those of the hardware at the bottom. One forbidden leg taints the
+  // volume; one harmless leg excuses none of the others.
+  bool matches_disks(const Rule& rule) const {
+    if (!rule.match.bus && !rule.match.removable) return true;
+    const std::vector<DeviceIndex> disks = graph_.disks_below(at_);
+    const auto holds = [&](DeviceIndex index) {
+      const Device& disk = graph_[index];
+      return (!rule.match.bus || fits(*rule.match.bus, disk.bus)) &&
+             (!rule.match.removable || disk.removable == *rule.match.removable);
+    };
+    if (rule.action == Action::forbid) return std::ranges::any_of(disks, holds);
+    return !disks.empty() && std::ranges::all_of(disks, holds);
+  }
+
+  bool matches_size(const Match& match) const {
+    const std::uint64_t size = graph_[at_].size;
+    return (!match.smaller_than || size < *match.smaller_than) &&
+           (!match.larger_than || size > *match.larger_than);
+  }
+
+  const DeviceGraph& graph_;
+  DeviceIndex at_;
+  std::vector<DeviceIndex> chain_;
+  std::vector<std::string> mounts_;
+};
+
+}  // namespace
+
+std::vector<std::string> mount_points(const DeviceGraph& graph, DeviceIndex at) {
+  return mount_points(graph, volume_and_opened(graph, at));
+}
+
+const Rule* deciding_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at) {
+  const Candidate candidate(graph, at);
+  const auto decides = [&](const Rule& rule) { return candidate.matches(rule); };
+  const auto found = std::ranges::find_if(policy.rules, decides);
+  return found == policy.rules.end() ? nullptr : &*found;
+}
+
+}  // namespace volseal

@@ -1,0 +1,627 @@
+#include "core/base/base64.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/human.h"
+#include "core/policy/policy.h"
+
+#include <fmt/ranges.h>
+#include <openssl/evp.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <set>
+
+namespace volseal {
+namespace {
+
+constexpr std::size_t max_text = 1U << 20U;
+constexpr std::size_t max_line = 4096;  // bounds the depth that dotted keys can nest tables to
+constexpr std::size_t max_rules = 1000;
+constexpr std::size_t max_groups = 1000;
+const Path default_place = "/etc/volseal/policy.toml";
+
+// Sectors that libcryptsetup can re-encrypt and that dm-crypt of Debian 12 knows, without
+// integrity. Adiantum is for processors without AES instructions; its key has one size.
+struct Cipher {
+  std::string_view name;
+  std::array<int, 2> key_bits;
+};
+constexpr std::array ciphers = {
+    Cipher{.name = "aes-xts-plain64", .key_bits = {256, 512}},
+    Cipher{.name = "serpent-xts-plain64", .key_bits = {256, 512}},
+    Cipher{.name = "twofish-xts-plain64", .key_bits = {256, 512}},
+    Cipher{.name = "camellia-xts-plain64", .key_bits = {256, 512}},
+    Cipher{.name = "xchacha12,aes-adiantum-plain64", .key_bits = {256, 256}},
+    Cipher{.name = "xchacha20,aes-adiantum-plain64", .key_bits = {256, 256}},
+};
+
+[[noreturn]] void fail(std::string_view source, std::size_t line, std::string_view what) {
+  throw Error(Code::bad_policy, "{}:{}: {}", source, line, what);
+}
+
+// Levenshtein's distance, for "did you mean".
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+using Words = std::vector<std::string_view>;
+
+std::string did_you_mean(std::string_view word, const Words& known) {
+  if (word.size() > 40 || known.empty()) return "";
+  const auto nearest = std::ranges::min_element(
+      known, {}, [&](std::string_view candidate) { return distance(word, candidate); });
+  const std::size_t allowed = word.size() < 4 ? 1 : 2;
+  if (distance(word, *nearest) > allowed) return "";
+  return fmt::format(" (did you mean '{}'?)", *nearest);
+}
+
+bool is_name(std::string_view text) {
+  return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
+  });
+}
+
+bool has_control_characters(std::string_view text) {
+  return std::ranges::any_of(text, [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7f;
+  });
+}
+
+bool is_clean_absolute_path(std::string_view text) {
+  if (!text.starts_with('/') || text.size() > 4000 || has_control_characters(text)) return false;
+  return Path(text).lexically_normal() == Path(text) && !text.ends_with('/');
+}
+
+std::optional<int> number(std::string_view text) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+bool is_date(std::string_view text) {
+  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
+  const auto digits = [](std::string_view part) {
+    return std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (!digits(text.substr(0, 4)) || !digits(text.substr(5, 2)) || !digits(text.substr(8, 2))) {
+    return false;
+  }
+  const std::chrono::year_month_day date{
+      std::chrono::year(number(text.substr(0, 4)).value_or(0)),
+      std::chrono::month(static_cast<unsigned>(number(text.substr(5, 2)).value_or(0))),
+      std::chrono::day(static_cast<unsigned>(number(text.substr(8, 2)).value_or(0)))};
+  return date.ok();
+}
+
+std::string_view type_of(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table: return "a table";
+    case toml::node_type::array: return "a list";
+    case toml::node_type::string: return "a string";
+    case toml::node_type::integer: return "a whole number";
+    case toml::node_type::floating_point: return "a fraction";
+    case toml::node_type::boolean: return "true or false";
+    case toml::node_type::date: return "a date without quotes";
+    case toml::node_type::time:
+    case toml::node_type::date_time: return "a time";
+    case toml::node_type::none: break;
+  }
+  return "nothing";
+}
+
+std::size_t line_of(const toml::node& node) {
+  return node.source().begin.line;
+}
+
+// One table of the file, read strictly: every complaint names the file, the line and the table.
+class Section {
+ public:
+  Section(const toml::table& table, std::string name, std::string_view source)
+      : table_(table), name_(std::move(name)), source_(source) {}
+
+  // Refuses every key that is not among `known`.
+  const Section& only(const Words& known) const {
+    for (const auto& [key, node] : table_) {
+      if (std::ranges::find(known, key.str()) != known.end()) continue;
+      fail(source_, key.source().begin.line,
+           fmt::format("unknown key '{}' in {}{}", escaped(key.str(), 60), name_,
+                       did_you_mean(key.str(), known)));
+    }
+    return *this;
+  }
+
+  std::size_t line() const { return line_of(table_); }
+  const std::string& name() const { return name_; }
+  bool has(std::string_view key) const { return table_.contains(key); }
+  std::size_t line(std::string_view key) const {
+    const toml::node* node = table_.get(key);
+    return node != nullptr ? line_of(*node) : line();
+  }
+
+  [[noreturn]] void refuse(std::string_view key, std::string_view why) const {
+    fail(source_, line(key), fmt::format("'{}' in {} {}", key, name_, why));
+  }
+
+  std::optional<std::string> text(std::string_view key) const {
+    const auto* value = get<std::string>(key, "a string");
+    if (value == nullptr) return std::nullopt;
+    if (value->get().size() > 4000) refuse(key, "is too long");
+    if (has_control_characters(value->get())) refuse(key, "contains a control character");
+    return value->get();
+  }
+
+  std::optional<std::string> one_of(std::string_view key, const Words& allowed) const {
+    const std::optional<std::string> value = text(key);
+    if (value && std::ranges::find(allowed, *value) == allowed.end()) {
+      refuse(key, fmt::format("is '{}', must be one of: {}{}", escaped(*value, 60),
+                              fmt::join(allowed, ", "), did_you_mean(*value, allowed)));
+    }
+    return value;
+  }
+
+  std::optional<bool> truth(std::string_view key) const {
+    const auto* value = get<bool>(key, "true or false");
+    return value == nullptr ? std::nullopt : std::optional(value->get());
+  }
+
+  std::optional<int> integer(std::string_view key, int least, int most) const {
+    const auto* value = get<std::int64_t>(key, "a whole number");
+    if (value == nullptr) return std::nullopt;
+    if (value->get() < least || value->get() > most) {
+      refuse(key, fmt::format("is {}, must be from {} to {}", value->get(), least, most));
+    }
+    return static_cast<int>(value->get());
+  }
+
+  // Bytes: a number, or text such as "16 MiB".
+  std::optional<std::uint64_t> size(std::string_view key) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return std::nullopt;
+    if (const auto* bytes = node->as_integer(); bytes != nullptr && bytes->get() >= 0) {
+      return static_cast<std::uint64_t>(bytes->get());
+    }
+    if (node->is_string()) {
+      if (const auto bytes = parse_size(text(key).value_or(""))) return bytes;
+    }
+    refuse(key, "must be a size, such as \"64 MiB\" or 4096");
+  }
+
+  const toml::array* list(std::string_view key) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return nullptr;
+    if (!node->is_array()) refuse(key, fmt::format("must be a list, is {}", type_of(*node)));
+    return node->as_array();
+  }
+
+  std::optional<Section> table(std::string_view key, std::string name) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return std::nullopt;
+    if (!node->is_table()) refuse(key, fmt::format("must be a table, is {}", type_of(*node)));
+    return Section(*node->as_table(), std::move(name), source_);
+  }
+
+  const toml::table& raw() const { return table_; }
+  std::string_view source() const { return source_; }
+
+ private:
+  template <typename T>
+  const toml::value<T>* get(std::string_view key, std::string_view wanted) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return nullptr;
+    const auto* value = node->as<T>();
+    if (value == nullptr) {
+      refuse(key, fmt::format("must be {}, is {}", wanted, type_of(*node)));
+    }
+    return value;
+  }
+
+  const toml::table& table_;
+  std::string name_;
+  std::string_view source_;
+};
+
+void read_cipher(const Section& section, Policy& policy) {
+  if (const auto name = section.text("cipher")) {
+    if (name->find("null") != std::string::npos || name->find("ecb") != std::string::npos) {
+      section.refuse("cipher",
+                     fmt::format("is '{}', which does not protect data", escaped(*name, 60)));
+    }
+    policy.cipher = *name;
+  }
+  const auto known = std::ranges::find(ciphers, policy.cipher, &Cipher::name);
+  if (known == ciphers.end()) {
+    Words names;
+    for (const Cipher& cipher : ciphers) names.push_back(cipher.name);
+    section.refuse("cipher", fmt::format("is '{}', must be one of: {}", escaped(policy.cipher, 60),
+                                         fmt::join(names, "; ")));
+  }
+  // Where only the cipher is given, its longest key is meant.
+  policy.key_bits = section.integer("key_bits", 0, 4096).value_or(known->key_bits[1]);
+  if (std::ranges::find(known->key_bits, policy.key_bits) == known->key_bits.end()) {
+    section.refuse("key_bits",
+                   fmt::format("is {}, must be {} for {}", policy.key_bits,
+                               known->key_bits[0] == known->key_bits[1] ? "256" : "256 or 512",
+                               policy.cipher));
+  }
+}
+
+// Some of crypttab's options make a new file system, and so an empty one, at each boot.
+void read_crypttab_options(const Section& section, Policy& policy) {
+  const auto options = section.text("crypttab_options");
+  if (!options) return;
+  if (options->find_first_of(" \t#") != std::string::npos) {
+    section.refuse("crypttab_options", "must not contain blanks or '#'");
+  }
+  bool luks = false;
+  std::string_view rest = *options;
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    const std::string_view option = rest.substr(0, comma);
+    const std::string_view key = option.substr(0, option.find('='));
+    static constexpr std::array<std::string_view, 8> harmful = {
+        "swap", "tmp", "plain", "tcrypt", "bitlk", "loop", "header", "offset"};
+    if (std::ranges::find(harmful, key) != harmful.end()) {
+      section.refuse("crypttab_options",
+                     fmt::format("contains '{}', which would not open a LUKS2 volume as it is",
+                                 escaped(key, 60)));
+    }
+    luks = luks || option == "luks";
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  if (!luks) section.refuse("crypttab_options", "must contain 'luks'");
+  policy.crypttab_options = *options;
+}
+
+void read_sector_size(const Section& section, Policy& policy) {
+  const toml::node* node = section.raw().get("sector_size");
+  if (node == nullptr) return;
+  if (const auto* bytes = node->as_integer();
+      bytes != nullptr && (bytes->get() == 512 || bytes->get() == 4096)) {
+    policy.sector_size = static_cast<std::uint32_t>(bytes->get());
+  } else if (const auto* word = node->as_string(); word == nullptr || word->get() != "auto") {
+    section.refuse("sector_size", "must be 512, 4096 or \"auto\"");
+  }
+}
+
+void read_volumes(const Section& section, Policy& policy) {
+  section.only({"cipher", "key_bits", "sector_size", "resilience", "blank_check",
+                "blank_filesystem", "crypttab_options", "header_backups"});
+  read_cipher(section, policy);
+  read_sector_size(section, policy);
+  if (section.text("resilience") == "none") {
+    section.refuse("resilience",
+                   "is 'none', which loses data when the power fails; "
+                   "use 'checksum' or 'journal'");
+  }
+  policy.resilience =
+      section.one_of("resilience", {"checksum", "journal"}).value_or(policy.resilience);
+  if (section.one_of("blank_check", {"sampled", "full"}) == "full") {
+    policy.blank_check = BlankCheck::full;
+  }
+  policy.blank_filesystem =
+      section.one_of("blank_filesystem", {"ext4", "none"}).value_or(policy.blank_filesystem);
+  read_crypttab_options(section, policy);
+  if (const auto folder = section.text("header_backups")) {
+    if (!is_clean_absolute_path(*folder)) {
+      section.refuse("header_backups", "must be an absolute path without '..'");
+    }
+    policy.header_backups = *folder;
+  }
+}
+
+void read_pcrs(const Section& section, TpmProtection& tpm) {
+  const toml::array* pcrs = section.list("pcrs");
+  if (pcrs == nullptr) return;
+  tpm.pcrs.clear();
+  for (const toml::node& node : *pcrs) {
+    const auto* value = node.as_integer();
+    if (value == nullptr || value->get() < 0 || value->get() > 23) {
+      fail(section.source(), line_of(node),
+           fmt::format("'pcrs' in {} must be a list of numbers from 0 to 23", section.name()));
+    }
+    // PC Client PTP §4.6: the debug and the application PCR.
+    if (value->get() == 16 || value->get() == 23) {
+      fail(section.source(), line_of(node),
+           fmt::format("'pcrs' in {} contains {}, which any program can reset", section.name(),
+                       value->get()));
+    }
+    const int pcr = static_cast<int>(value->get());
+    if (std::ranges::find(tpm.pcrs, pcr) != tpm.pcrs.end()) {
+      fail(section.source(), line_of(node),
+           fmt::format("'pcrs' in {} contains {} twice", section.name(), pcr));
+    }
+    tpm.pcrs.push_back(pcr);
+  }
+  if (tpm.pcrs.empty()) {
+    section.refuse("pcrs", "is empty: whoever has the machine could unseal in any system");
+  }
+  std::ranges::sort(tpm.pcrs);
+}
+
+TpmProtection read_tpm(const Section& section) {
+  section.only({"enabled", "bank", "pcrs", "latch", "allow_unmeasured"});
+  TpmProtection tpm;
+  tpm.enabled = section.truth("enabled").value_or(tpm.enabled);
+  tpm.bank = section.one_of("bank", {"sha256", "sha384", "sha512"}).value_or(tpm.bank);
+  read_pcrs(section, tpm);
+  // 0 to 7 are the firmware's, and 16 and up can be reset without a restart.
+  tpm.latch = section.integer("latch", 8, 15).value_or(tpm.latch);
+  tpm.allow_unmeasured = section.truth("allow_unmeasured").value_or(tpm.allow_unmeasured);
+  if (std::ranges::find(tpm.pcrs, tpm.latch) != tpm.pcrs.end()) {
+    section.refuse(section.has("latch") ? "latch" : "pcrs",
+                   fmt::format("names PCR {} as latch and as measured PCR", tpm.latch));
+  }
+  return tpm;
+}
+
+Group read_group(const Section& section, std::string_view name) {
+  section.only({"tenant", "environment", "recovery", "tpm"});
+  Group group;
+  group.name = name;
+  group.tenant = section.text("tenant").value_or("");
+  group.environment = section.text("environment").value_or("");
+  if (const toml::array* kinds = section.list("recovery")) {
+    static const Words known = {"recovery-key", "passphrase"};
+    group.recovery.clear();
+    for (const toml::node& node : *kinds) {
+      const auto* kind = node.as_string();
+      if (kind == nullptr || std::ranges::find(known, kind->get()) == known.end()) {
+        fail(section.source(), line_of(node),
+             fmt::format("'recovery' in {} must be a list of: {}", section.name(),
+                         fmt::join(known, ", ")));
+      }
+      if (std::ranges::find(group.recovery, kind->get()) != group.recovery.end()) {
+        fail(section.source(), line_of(node),
+             fmt::format("'recovery' in {} contains '{}' twice", section.name(), kind->get()));
+      }
+      group.recovery.push_back(kind->get());
+    }
+    if (group.recovery.empty()) {
+      section.refuse("recovery", "is empty: a volume that only a TPM opens is lost with it");
+    }
+  }
+  if (const auto tpm = section.table("tpm", fmt::format("[group.{}.tpm]", name))) {
+    group.tpm = read_tpm(*tpm);
+  }
+  return group;
+}
+
+void read_groups(const Section& section, Policy& policy) {
+  for (const auto& [key, node] : section.raw()) {
+    const std::size_t line = key.source().begin.line;
+    if (!is_name(key.str())) {
+      fail(section.source(), line,
+           fmt::format("group name '{}' must be 1 to 64 letters, digits, '-' and '_'",
+                       escaped(key.str(), 80)));
+    }
+    if (policy.groups.size() >= max_groups) fail(section.source(), line, "more than 1000 groups");
+    if (const auto group = section.table(key.str(), fmt::format("[group.{}]", key.str()))) {
+      policy.groups.push_back(read_group(*group, key.str()));
+    }
+  }
+}
+
+Match read_match(const Section& section) {
+  section.only({"path", "mount", "filesystem", "label", "partition_type", "bus", "removable",
+                "smaller_than", "larger_than"});
+  Match match;
+  const auto glob = [&](std::string_view key) {
+    auto value = section.text(key);
+    if (value && value->empty()) section.refuse(key, "is empty");
+    return value;
+  };
+  match.path = glob("path");
+  match.mount = glob("mount");
+  for (const auto& [key, value] :
+       {std::pair{"path", &match.path}, std::pair{"mount", &match.mount}}) {
+    if (*value && !(*value)->starts_with('/') && !(*value)->starts_with('*')) {
+      section.refuse(key, "must begin with '/' or '*', else it matches nothing");
+    }
+  }
+  match.filesystem = glob("filesystem");
+  match.label = glob("label");
+  match.partition_type = glob("partition_type");
+  match.bus = glob("bus");
+  match.removable = section.truth("removable");
+  match.smaller_than = section.size("smaller_than");
+  match.larger_than = section.size("larger_than");
+  return match;
+}
+
+bool matches_everything(const Match& match) {
+  return !match.path && !match.mount && !match.filesystem && !match.label &&
+         !match.partition_type && !match.bus && !match.removable && !match.smaller_than &&
+         !match.larger_than;
+}
+
+// What only makes sense together.
+void check_rule(const Section& section, const Rule& rule, const Policy& policy) {
+  if (rule.action != Action::encrypt) {
+    const std::string_view action = rule.action == Action::leave ? "leave" : "forbid";
+    if (rule.reason.find_first_not_of(' ') == std::string::npos) {
+      fail(section.source(), section.line("action"),
+           fmt::format("{} has action '{}' and must say why: reason = \"...\"", section.name(),
+                       action));
+    }
+    if (matches_everything(rule.match)) {
+      fail(section.source(), section.line("action"),
+           fmt::format("{} has action '{}' and no match: it would cover every volume",
+                       section.name(), action));
+    }
+    for (const std::string_view key : {"group", "filesystem", "mount", "mapping"}) {
+      if (section.has(key)) {
+        section.refuse(key, fmt::format("has no meaning with action '{}'", action));
+      }
+    }
+  }
+  if (!rule.until.empty() && rule.action != Action::leave) {
+    section.refuse("until", "is only for action 'leave'");
+  }
+  if (std::ranges::find(policy.groups, rule.group, &Group::name) == policy.groups.end()) {
+    Words names;
+    for (const Group& group : policy.groups) names.push_back(group.name);
+    section.refuse("group",
+                   fmt::format("names '{}', and there is no [group.{}]{}", escaped(rule.group, 80),
+                               escaped(rule.group, 80), did_you_mean(rule.group, names)));
+  }
+  if (rule.mount && rule.filesystem.value_or(policy.blank_filesystem) == "none") {
+    section.refuse("mount", "needs a file system, and this rule makes none");
+  }
+}
+
+std::string read_until(const Section& section) {
+  const toml::node* node = section.raw().get("until");
+  if (node == nullptr) return "";
+  if (const auto* date = node->as_date()) {
+    return fmt::format("{:04}-{:02}-{:02}", date->get().year, date->get().month, date->get().day);
+  }
+  std::string text = section.text("until").value_or("");
+  if (!is_date(text)) section.refuse("until", "must be a date of the calendar, \"YYYY-MM-DD\"");
+  return text;
+}
+
+Rule read_rule(const Section& outer, const Policy& policy) {
+  const std::string name = outer.text("name").value_or("");
+  if (!is_name(name)) {
+    fail(outer.source(), outer.line("name"),
+         "a [[rule]] needs a name of 1 to 64 letters, digits, '-' and '_'");
+  }
+  const Section section(outer.raw(), fmt::format("rule '{}'", name), outer.source());
+  section.only(
+      {"name", "match", "action", "group", "reason", "until", "filesystem", "mount", "mapping"});
+  Rule rule;
+  rule.name = name;
+  rule.line = static_cast<int>(section.line());
+  if (const auto match = section.table("match", fmt::format("match of rule '{}'", name))) {
+    rule.match = read_match(*match);
+  }
+  const auto action = section.one_of("action", {"encrypt", "leave", "forbid"}).value_or("encrypt");
+  rule.action = action == "leave"    ? Action::leave
+                : action == "forbid" ? Action::forbid
+                                     : Action::encrypt;
+  rule.group = section.text("group").value_or(rule.group);
+  rule.reason = section.text("reason").value_or("");
+  rule.until = read_until(section);
+  rule.filesystem = section.one_of("filesystem", {"ext4", "none"});
+  rule.mount = section.text("mount");
+  if (rule.mount && (!is_clean_absolute_path(*rule.mount) || *rule.mount == "/")) {
+    section.refuse("mount", "must be an absolute path below '/', without '..' or a last '/'");
+  }
+  rule.mapping = section.text("mapping");
+  if (rule.mapping && (!is_name(*rule.mapping) || *rule.mapping == "control")) {
+    section.refuse("mapping", "must be 1 to 64 letters, digits, '-' and '_', and not 'control'");
+  }
+  check_rule(section, rule, policy);
+  return rule;
+}
+
+void read_rules(const Section& root, Policy& policy) {
+  const toml::array* rules = root.list("rule");
+  if (rules == nullptr) return;
+  std::set<std::string> names;
+  std::set<std::string> mappings;
+  std::set<std::string> mounts;
+  for (const toml::node& node : *rules) {
+    if (!node.is_table()) {
+      fail(root.source(), line_of(node), "rules are written as [[rule]] tables");
+    }
+    if (policy.rules.size() >= max_rules)
+      fail(root.source(), line_of(node), "more than 1000 rules");
+    const Section section(*node.as_table(), "[[rule]]", root.source());
+    Rule rule = read_rule(section, policy);
+    if (!names.insert(rule.name).second) {
+      section.refuse("name", fmt::format("'{}' is used twice", rule.name));
+    }
+    if (rule.mapping && !mappings.insert(*rule.mapping).second) {
+      section.refuse("mapping", fmt::format("'{}' is used twice", *rule.mapping));
+    }
+    if (rule.mount && !mounts.insert(*rule.mount).second) {
+      section.refuse("mount", fmt::format("'{}' is used twice", *rule.mount));
+    }
+    policy.rules.push_back(std::move(rule));
+  }
+}
+
+std::string digest_of(std::string_view text) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    throw Error(Code::internal, "hashing the policy: OpenSSL has no SHA-256");
+  }
+  return to_hex(std::span(digest).first(size));
+}
+
+toml::table parse_toml(std::string_view text, std::string_view source) {
+  std::size_t line = 1;
+  std::size_t length = 0;
+  for (const char c : text) {
+    length = c == '\n' ? 0 : length + 1;
+    if (length > max_line) fail(source, line, "a line of more than 4096 bytes");
+    if (c == '\n') ++line;
+  }
+  try {
+    return toml::parse(text, source);
+  } catch (const toml::parse_error& error) {
+    fail(source, error.source().begin.line, escaped(error.description()));
+  }
+}
+
+}  // namespace
+
+const Group& Policy::group(const std::string& name) const {
+  const auto found = std::ranges::find(groups, name, &Group::name);
+  if (found == groups.end()) {
+    throw Error(Code::bad_policy, "{}: there is no [group.{}]", source, escaped(name));
+  }
+  return *found;
+}
+
+Policy parse_policy(std::string_view text, std::string_view source) {
+  if (text.size() > max_text) throw Error(Code::bad_policy, "{}: larger than 1 MiB", source);
+  const toml::table document = parse_toml(text, source);
+  const Section root(document, "the policy", source);
+  root.only({"volumes", "group", "rule"});
+
+  Policy policy;
+  policy.source = source;
+  policy.digest = digest_of(text);
+  if (const auto volumes = root.table("volumes", "[volumes]")) read_volumes(*volumes, policy);
+  if (const auto groups = root.table("group", "[group]")) read_groups(*groups, policy);
+  if (std::ranges::find(policy.groups, "default", &Group::name) == policy.groups.end()) {
+    policy.groups.insert(policy.groups.begin(), Group{.name = "default"});
+  }
+  read_rules(root, policy);
+  return policy;
+}
+
+Policy load_policy(const Path& path) {
+  const std::optional<std::string> text = read_file_if_any(path, max_text);
+  if (text) return parse_policy(*text, path.native());
+  if (path == default_place) return parse_policy(default_policy_text(), "built-in");
+  throw Error(Code::not_found, "reading the policy {}: no such file", path.native());
+}
+
+bool expired(const Rule& rule, std::string_view today) {
+  // Both are YYYY-MM-DD: the order of the alphabet is that of the calendar.
+  return !rule.until.empty() && std::string_view(rule.until) < today;
+}
+
+}  // namespace volseal
