@@ -89,11 +89,16 @@ Connection::Connection(Connection&&) noexcept = default;
 Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
+const std::string& Connection::event_log() const {
+  return impl_->event_log;
+}
+
 Connection Connection::connect(const std::string& tcti, const ConnectOptions& options) {
   silence_tss();
   const std::string name = resolve(tcti, options.appear);
   auto impl = std::make_unique<Impl>();
   impl->patience = options.patience;
+  impl->event_log = options.event_log;
   if (Tss2_TctiLdr_Initialize(name.c_str(), &impl->tcti) != TSS2_RC_SUCCESS)
     throw_unreachable(name);
   if (const TSS2_RC code = Esys_Initialize(&impl->esys, impl->tcti, nullptr);

@@ -14,6 +14,8 @@ struct ConnectOptions {
   std::chrono::milliseconds appear{0};
   // How long a TPM may say "try again" or "testing myself" to one command.
   std::chrono::milliseconds patience{20'000};
+  // Where the firmware's log of its measurements is, for what explains a refusal.
+  std::string event_log = "/sys/kernel/security/tpm0/binary_bios_measurements";
 };
 
 class Connection {
@@ -29,6 +31,8 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection();
+
+  const std::string& event_log() const;
 
   struct Impl;
   Impl& impl() { return *impl_; }

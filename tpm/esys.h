@@ -98,6 +98,7 @@ struct Connection::Impl {
   TSS2_TCTI_CONTEXT* tcti = nullptr;
   ESYS_CONTEXT* esys = nullptr;
   std::chrono::milliseconds patience{0};
+  std::string event_log;
 };
 
 // What ESYS allocates. Secret results are wiped by who asked for them.

@@ -7,7 +7,6 @@
 #include "core/protect/group_protector.h"
 #include "tpm/connection.h"
 
-#include <optional>
 #include <string>
 
 namespace volseal::tpm {

@@ -94,6 +94,11 @@ SealedGroup parse_sealed(std::string_view text) {
   sealed.signature = json.bytes("signature", point_size, point_size);
   if (json.has("ticket")) sealed.ticket = json.bytes("ticket", 1, max_ticket);
   if (json.has("pin")) sealed.pin = parse_pin(json.at("pin"), what);
+  if (json.has("events")) {
+    sealed.events = json.bytes("events", 0, SealedGroup::event_size * SealedGroup::max_events);
+    if (sealed.events.size() % SealedGroup::event_size != 0)
+      json.fail("\"events\" has a wrong size");
+  }
   json.finish();
   return sealed;
 }
@@ -122,6 +127,7 @@ std::string to_json(const SealedGroup& sealed) {
   if (sealed.pin) {
     json["pin"] = {{"salt", to_base64(sealed.pin->salt)}, {"iterations", sealed.pin->iterations}};
   }
+  if (!sealed.events.empty()) json["events"] = to_base64(sealed.events);
   std::string text = json.dump();
   if (text.size() > SealedGroup::max_text) {
     throw Error(Code::tpm_refused,

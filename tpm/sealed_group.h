@@ -41,10 +41,16 @@ struct SealedGroup {
   Bytes signature;               // by the policy key, over what states and sequence come to
   Bytes ticket;                  // the TPM's own word that it has verified the signature
   std::optional<PinStretch> pin;
+  // The boot that was approved last: PCR and four bytes of the digest, for every event of its
+  // firmware's log. May be empty. With this an unlock that is refused can say what changed, before
+  // any disk is open.
+  Bytes events;
 
   static constexpr std::size_t max_states = 8;
   static constexpr std::size_t max_text = 6144;
   static constexpr std::size_t prefix_size = 4;
+  static constexpr std::size_t event_size = 1 + prefix_size;
+  static constexpr std::size_t max_events = 128;
 };
 
 // The chosen PCRs and the latch, ascending.

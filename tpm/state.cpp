@@ -1,6 +1,7 @@
 #include "tpm/state.h"
 
 #include "core/base/error.h"
+#include "tpm/event_log.h"
 #include "tpm/sealed_group.h"
 
 #include <algorithm>
@@ -20,9 +21,18 @@ bool plain_name(std::string_view name) {
          });
 }
 
+constexpr const char* current_key = "policy-key.pem";
+constexpr const char* next_key = "policy-key.next.pem";
+
 std::optional<Secret> read_secret_if_any(const Path& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
   return read_secret(path, true);
+}
+
+std::optional<PolicyKey> read_policy_key(const Path& path) {
+  const auto pem = read_secret_if_any(path);
+  if (!pem) return std::nullopt;
+  return PolicyKey::from_pem(*pem);
 }
 
 }  // namespace
@@ -47,14 +57,39 @@ void GroupState::save_sealed(const std::string& text) const {
 }
 
 std::optional<PolicyKey> GroupState::policy_key() const {
-  const auto pem = read_secret_if_any(folder_ / "policy-key.pem");
-  if (!pem) return std::nullopt;
-  return PolicyKey::from_pem(*pem);
+  return read_policy_key(folder_ / current_key);
+}
+
+std::optional<PolicyKey> GroupState::policy_key(const Bytes& public_point) const {
+  for (const char* name : {current_key, next_key}) {
+    auto key = read_policy_key(folder_ / name);
+    if (key && key->public_point() == public_point) return key;
+  }
+  return std::nullopt;
 }
 
 void GroupState::save_policy_key(const PolicyKey& key) const {
   make_folder(folder_);
-  write_secret_file(folder_ / "policy-key.pem", key.to_pem());
+  write_secret_file(folder_ / current_key, key.to_pem());
+}
+
+void GroupState::save_next_policy_key(const PolicyKey& key) const {
+  write_secret_file(folder_ / next_key, key.to_pem());
+}
+
+void GroupState::settle_policy_key(const Bytes& public_point) const {
+  const auto next = read_policy_key(folder_ / next_key);
+  if (!next || next->public_point() != public_point) return;
+  std::filesystem::rename(folder_ / next_key, folder_ / current_key);
+  sync_folder(folder_);
+}
+
+std::optional<std::string> GroupState::event_log() const {
+  return read_file_if_any(folder_ / "event-log", EventLog::max_size);
+}
+
+void GroupState::save_event_log(const std::string& log) const {
+  write_file(folder_ / "event-log", log, 0600);
 }
 
 std::optional<std::uint32_t> GroupState::counter() const {

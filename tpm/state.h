@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace volseal::tpm {
 
@@ -24,8 +25,19 @@ class GroupState {
   std::optional<std::string> sealed() const;
   void save_sealed(const std::string& text) const;
 
+  // The key of that public point; nothing where another one, or none, is there.
+  std::optional<PolicyKey> policy_key(const Bytes& public_point) const;
+  // The key of a group that is being made.
   std::optional<PolicyKey> policy_key() const;
   void save_policy_key(const PolicyKey& key) const;
+  // Changing it: the next key is written beside the old one, sealed.json then says which one
+  // counts, and the loser goes. A cut anywhere leaves the key that sealed.json names.
+  void save_next_policy_key(const PolicyKey& key) const;
+  void settle_policy_key(const Bytes& public_point) const;
+
+  // The firmware's log at the last approval; "" where there was none.
+  std::optional<std::string> event_log() const;
+  void save_event_log(const std::string& log) const;
 
   // The NV index of the revocation counter, written down before it is defined.
   std::optional<std::uint32_t> counter() const;

@@ -2,6 +2,7 @@
 
 #include "core/base/human.h"
 #include "tpm/dictionary_attack.h"
+#include "tpm/explain.h"
 #include "tpm/policy_digest.h"
 #include "tpm/sealing.h"
 #include "tpm/selection.h"
@@ -110,8 +111,9 @@ struct Unsealing {
 
   void policy_authorize(const TpmHandle& session) {
     TSS2_RC code = sealed.ticket.empty() ? TPM2_RC_TICKET : authorize_with(session, sealed.ticket);
-    // A TPM that no longer knows its own ticket still verifies the signature: three commands more.
-    if (meaning_of(code) == Meaning::ticket) {
+    // A TPM that no longer knows its own ticket (libtpms says "value", others "ticket") still
+    // verifies the signature: three commands more.
+    if (meaning_of(code) == Meaning::ticket || meaning_of(code) == Meaning::value) {
       code = authorize_with(session, verification_ticket(tpm, sealed));
     }
     if (code != TSS2_RC_SUCCESS) throw_tpm(code, "present the approval");
@@ -161,43 +163,8 @@ GroupKey refused(Outcome outcome, std::string reason) {
           .retry_after = {}};
 }
 
-// "PCR 7", "PCRs 4 and 7": against the state that is nearest.
-std::string moved_pcrs(const SealedGroup& sealed, const PcrValues& now) {
-  std::vector<int> fewest;
-  for (const PcrState& state : sealed.states) {
-    std::vector<int> moved;
-    std::size_t at = 0;
-    for (const auto& [pcr, value] : now) {
-      const auto prefix = std::span(state.prefixes).subspan(at, SealedGroup::prefix_size);
-      if (!std::ranges::equal(prefix, std::span(value).first(SealedGroup::prefix_size)))
-        moved.push_back(pcr);
-      at += SealedGroup::prefix_size;
-    }
-    if (fewest.empty() || moved.size() < fewest.size()) fewest = std::move(moved);
-  }
-  std::string text = fewest.size() == 1 ? "PCR " : "PCRs ";
-  for (std::size_t i = 0; i < fewest.size(); ++i) {
-    if (i > 0) text += i + 1 == fewest.size() ? " and " : ", ";
-    text += std::to_string(fewest[i]);
-  }
-  return fewest.empty() ? "" : text;
-}
-
 GroupKey pcr_mismatch(Connection& connection, const SealedGroup& sealed) {
-  const PcrValues now = read_pcrs(connection, sealed.bank, bound_pcrs(sealed));
-  if (std::ranges::any_of(now.at(sealed.latch), [](auto byte) { return byte != 0; })) {
-    return refused(
-        Outcome::policy_mismatch,
-        fmt::format("PCR {} is closed for this boot (the latch): the TPM unseals again after a "
-                    "restart",
-                    sealed.latch));
-  }
-  const std::string moved = moved_pcrs(sealed, now);
-  if (moved.empty())
-    return refused(Outcome::policy_mismatch, "the PCRs are not in an approved state");
-  return refused(Outcome::policy_mismatch,
-                 fmt::format("{} {} not as approved: this boot was measured differently", moved,
-                             moved.starts_with("PCRs") ? "are" : "is"));
+  return refused(Outcome::policy_mismatch, summary(explain(connection, sealed), sealed.latch));
 }
 
 GroupKey pin_failure(Connection& connection, Meaning meaning) {

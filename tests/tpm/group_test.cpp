@@ -89,13 +89,26 @@ TEST_F(GroupTest, TheLateCopyOpensBehindTheLatch) {
   EXPECT_EQ(error_of([&] { open_or_create_group(tpm, group, state); }).code(), Code::tpm_refused);
 }
 
-TEST_F(GroupTest, WithoutALateCopyTheLatchIsSaidToBeInTheWay) {
-  open_group();
+TEST_F(GroupTest, WithoutALateCopyThePolicyKeyOpensBehindTheLatch) {
+  const OpenedGroup made = open_group();
   Connection tpm = connect();
   extend_latch(tpm, 15);
+  EXPECT_TRUE(open_or_create_group(tpm, group, state).secret.equal(made.secret));
+  std::filesystem::remove(state / "groups" / "default" / "policy-key.pem");
   const Error error = error_of([&] { open_or_create_group(tpm, group, state); });
   EXPECT_EQ(error.code(), Code::tpm_refused);
   EXPECT_THAT(error.what(), HasSubstr("PCR 15 is closed for this boot"));
+}
+
+TEST_F(GroupTest, AGroupMadeBehindTheLatchOpensInTheNextBoot) {
+  {
+    Connection tpm = connect();
+    extend_latch(tpm, 15);
+  }
+  const OpenedGroup made = open_group();
+  EXPECT_EQ(recover(made.sealed).outcome, Outcome::policy_mismatch);
+  reboot();
+  EXPECT_EQ(recover(made.sealed).outcome, Outcome::opened);
 }
 
 TEST_F(GroupTest, AMissingLateCopyIsMadeWhenTheGroupIsOpened) {
