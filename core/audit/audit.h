@@ -27,7 +27,8 @@ struct Event {
   std::string volume;          // the node that people use; "" where it is about none
   std::string luks_uuid;
   std::string group;
-  std::map<std::string, std::string> detail;  // at most 32, each at most 1 KiB; the rest is cut off
+  // "summary", where there is one, is the journal's message.
+  std::map<std::string, std::string> detail;  // at most 32, each at most 1 KiB; the rest is cut
 };
 
 // Who did it, as far as the kernel and logind say; `ssh` is the environment's word only.

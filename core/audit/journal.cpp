@@ -7,16 +7,33 @@
 #include <systemd/sd-journal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+
 namespace volseal::audit {
+
+namespace {
+
+// The line that people see. Who records an event may have a better one, as "summary".
+std::string message_of(const Event& event) {
+  if (const auto summary = event.detail.find("summary"); summary != event.detail.end()) {
+    return escaped(event.action) + ": " + escaped(summary->second, 1024);
+  }
+  return fmt::format("{}: {}{}{}", escaped(event.action), escaped(event.outcome),
+                     event.volume.empty() ? "" : ", ", escaped(event.volume));
+}
+
+}  // namespace
 
 void send_to_journal(const AuditRecord& record, bool recorded) noexcept {
   try {
     if (::access("/run/systemd/journal/socket", W_OK) != 0) return;
     const Event& event = record.event;
-    const bool good = event.outcome == "ok" || event.outcome == audit_started;
+    static constexpr std::array<std::string_view, 5> good_outcomes = {
+        "ok", audit_started, "covered", "exempt", "removed"};
+    const bool good = std::ranges::find(good_outcomes, event.outcome) != good_outcomes.end();
     std::vector<std::string> fields = {
-        fmt::format("MESSAGE={}: {}{}{}", escaped(event.action), escaped(event.outcome),
-                    event.volume.empty() ? "" : ", ", escaped(event.volume)),
+        "MESSAGE=" + message_of(event),
         fmt::format("MESSAGE_ID={}", message_id),
         fmt::format("PRIORITY={}", good && recorded ? 5 : 4),
         "SYSLOG_IDENTIFIER=volseal",
