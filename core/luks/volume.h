@@ -35,8 +35,8 @@ struct FormatOptions {
   std::string cipher = "aes-xts-plain64";  // as in a device-mapper table
   int key_bits = 512;
   std::uint32_t sector_size = 512;  // bytes
-  std::string label = {};
-  Path data_device = {};  // where the header file belongs; sizes and alignment come from it
+  std::string label;
+  Path data_device;  // where the header file belongs; sizes and alignment come from it
 };
 
 struct ActivateOptions {

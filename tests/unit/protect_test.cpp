@@ -1,0 +1,109 @@
+#include "core/base/error.h"
+#include "core/protect/group_protector.h"
+#include "core/protect/recovery_key.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace volseal {
+namespace {
+
+using ::testing::MatchesRegex;
+
+// Computed with `openssl kdf ... HKDF` and `openssl mac ... HMAC`. Volumes in the field depend on
+// them.
+TEST(GroupSecret, DerivesWhatItAlwaysDerived) {
+  const Secret group(32);
+  EXPECT_EQ(keyslot_passphrase(group, "8d3c1a1e-0000-4000-8000-000000000001", Bytes(32, 1)).view(),
+            "8087f9d85346cf89b8d774aca1b5a92132b90cbf4c08469aca33956a18de34c0");
+  EXPECT_EQ(to_hex(binding_mac(group, "header")),
+            "ac8ac8cef20c8c9e0d7c47d40aa54db99e9275b938b5d9eea4a1002196f0748b");
+}
+
+TEST(GroupSecret, VolumesOfAGroupShareNoPassphrase) {
+  const Secret group = Secret::random(32);
+  EXPECT_FALSE(keyslot_passphrase(group, "a", Bytes(32, 1))
+                   .equal(keyslot_passphrase(group, "b", Bytes(32, 1))));
+  EXPECT_FALSE(keyslot_passphrase(group, "a", Bytes(32, 1))
+                   .equal(keyslot_passphrase(group, "a", Bytes(32, 2))));
+}
+
+GroupToken example() {
+  return {.group = "default",
+          .keyslots = {1},
+          .salt = Bytes(32, 7),
+          .binding_scope = "full",
+          .binding = Bytes(32, 9),
+          .known_keyslots = {0, 1},
+          .sealed = R"({"b":1,"a":"two"})"};
+}
+
+TEST(GroupToken, IsReadBackAsItWasWritten) {
+  const GroupToken token = parse_group_token(to_json(example()));
+  EXPECT_EQ(token.group, "default");
+  EXPECT_EQ(token.keyslots, std::vector{1});
+  EXPECT_EQ(token.salt, Bytes(32, 7));
+  EXPECT_EQ(token.binding, Bytes(32, 9));
+  EXPECT_EQ(token.known_keyslots, (std::vector{0, 1}));
+  EXPECT_EQ(token.sealed, example().sealed)
+      << "the TPM's part keeps its order: it is compared as text";
+  EXPECT_EQ(to_json(token), to_json(example()));
+}
+
+TEST(GroupToken, RefusesWhatItDidNotWrite) {
+  const std::string good = to_json(example());
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = good;
+    const auto at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+  };
+  for (const std::string& bad :
+       {std::string(), std::string("[]"), std::string("{"), with("volseal-tpm2", "clevis"),
+        with(R"("version":1)", R"("version":2)"), with(R"("group")", R"("extra":1,"group")"),
+        with(R"("keyslots":["1"])", R"("keyslots":["32"])"),
+        with(R"("keyslots":["1"])", R"("keyslots":[1])"),
+        with(R"("keyslots":["1"])", R"("keyslots":["-1"])"),
+        with(R"("binding-scope":"full")", R"("binding-scope":"none")"),
+        with(to_base64(Bytes(32, 7)), to_base64(Bytes(31, 7))),
+        with(R"({"b":1,"a":"two"})", R"("text")"), good + std::string(13000, ' ')}) {
+    try {
+      parse_group_token(bad);
+      ADD_FAILURE() << "read: " << bad.substr(0, 200);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::damaged);
+    }
+  }
+}
+
+TEST(RecoveryKey, IsModhexInEightGroupsAndNeverTheSame) {
+  std::set<std::string> seen;
+  for (int i = 0; i < 20; ++i) {
+    const Secret key = new_recovery_key();
+    EXPECT_THAT(std::string(key.view()),
+                MatchesRegex("[cbdefghijklnrtuv]{8}(-[cbdefghijklnrtuv]{8}){7}"));
+    seen.emplace(key.view());
+  }
+  EXPECT_EQ(seen.size(), 20U);
+}
+
+TEST(RecoveryKey, ForgivesHowItIsTypedAndNothingElse) {
+  const std::string key = "kkbgglbh-bettuvvn-fchhnrbv-nnvhllnb-nrdljjkb-kgldhfic-krjiudiu-uerhivhk";
+  const auto normalized = [](const std::string& typed) {
+    const auto result = normalized_recovery_key(Secret::copy_of(typed));
+    return result ? std::string(result->view()) : "none";
+  };
+  EXPECT_EQ(normalized(key), key);
+  EXPECT_EQ(normalized("KKBGGLBHbettuvvnFCHHNRBVnnvhllnb nrdljjkb kgldhfic krjiudiu uerhivhk\n"),
+            key);
+  EXPECT_EQ(normalized(key.substr(1)), "none");
+  EXPECT_EQ(normalized(key + "c"), "none");
+  EXPECT_EQ(normalized("a" + key.substr(1)), "none");
+  EXPECT_EQ(normalized(""), "none");
+  EXPECT_EQ(normalized("correct horse battery staple"), "none");
+}
+
+}  // namespace
+}  // namespace volseal
