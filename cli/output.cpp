@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +38,7 @@ bool may_colour(int fd) {
 }
 
 void print_out(std::string_view text) {
-  std::fflush(stdout);
+  if (std::fflush(stdout) != 0) throw_errno(errno, "write standard output");
   write_all(STDOUT_FILENO, text, "standard output");
 }
 

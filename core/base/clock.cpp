@@ -19,7 +19,7 @@ std::string utc_now() {
 
 std::chrono::milliseconds since_boot() {
   timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  static_cast<void>(::clock_gettime(CLOCK_BOOTTIME, &now));
   return std::chrono::milliseconds(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
 }
 

@@ -47,7 +47,7 @@ std::string read_bounded(int fd, const Path& path, std::size_t limit) {
 void replace_file(const Path& path, std::string_view content, mode_t mode) {
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
   std::string temporary = (folder / ("." + path.filename().native() + ".XXXXXX")).native();
-  UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
+  const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd) throw_errno(errno, "create a file in {}", folder.native());
   bool kept = false;
   const Finally clean([&] {

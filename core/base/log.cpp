@@ -29,7 +29,7 @@ void write_line(int priority, std::string_view text) {
     line = fmt::format("volseal: {}\n", text);
   }
   // One write a line, so that lines of several processes do not mix.
-  std::fputs(line.c_str(), stderr);
+  static_cast<void>(std::fputs(line.c_str(), stderr));
 }
 
 }  // namespace volseal::log

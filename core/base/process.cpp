@@ -54,12 +54,12 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
   const std::string program = find_program(argv.at(0));
   std::array<int, 2> out{};
   if (::pipe2(out.data(), O_CLOEXEC) != 0) throw_errno(errno, "make a pipe");
-  UniqueFd out_read(out[0]);
+  const UniqueFd out_read(out[0]);
   UniqueFd out_write(out[1]);
 
   // Input goes through an unlinked memory file, so that nobody can block on a full pipe.
-  UniqueFd in(input.empty() ? ::open("/dev/null", O_RDONLY | O_CLOEXEC)
-                            : ::memfd_create("input", MFD_CLOEXEC));
+  const UniqueFd in(input.empty() ? ::open("/dev/null", O_RDONLY | O_CLOEXEC)
+                                  : ::memfd_create("input", MFD_CLOEXEC));
   if (!in) throw_errno(errno, "open the input of {}", program);
   if (!input.empty()) {
     write_all(in.get(), input, "input of " + program);
