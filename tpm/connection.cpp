@@ -159,9 +159,14 @@ TpmHandle& TpmHandle::operator=(TpmHandle&& other) noexcept {
 void TpmHandle::reset() {
   if (handle_ == ESYS_TR_NONE) return;
   if (kind_ == Kind::transient) {
-    // Nothing can be done about a failure here; ESYS forgets the handle only when the TPM did.
-    const TSS2_RC code = tpm_->attempt([&] { return Esys_FlushContext(tpm_->esys, handle_); });
-    if (code != TSS2_RC_SUCCESS) Esys_TR_Close(tpm_->esys, &handle_);
+    // Twice, since what stays in the TPM is in everybody's way; more cannot be done about a failure
+    // here. ESYS forgets the handle only when the TPM did.
+    const auto flush = [&] {
+      return tpm_->attempt([&] { return Esys_FlushContext(tpm_->esys, handle_); });
+    };
+    if (flush() != TSS2_RC_SUCCESS && flush() != TSS2_RC_SUCCESS) {
+      Esys_TR_Close(tpm_->esys, &handle_);
+    }
   } else {
     Esys_TR_Close(tpm_->esys, &handle_);
   }

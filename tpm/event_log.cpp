@@ -9,6 +9,8 @@
 
 namespace volseal::tpm {
 
+using namespace std::string_view_literals;
+
 namespace {
 
 constexpr std::uint32_t ev_no_action = 3;
@@ -76,7 +78,7 @@ std::string bank_name(std::uint16_t id) {
 
 // TCG_EfiSpecIDEvent; nothing where the first event is no crypto-agile header.
 std::optional<std::vector<DigestSize>> parse_header(std::span<const std::uint8_t> data) {
-  constexpr std::string_view signature("Spec ID Event03", 16);
+  constexpr std::string_view signature = "Spec ID Event03\0"sv;
   if (data.size() < signature.size() ||
       !std::ranges::equal(data.first(signature.size()), signature, [](std::uint8_t a, char b) {
         return a == static_cast<std::uint8_t>(b);
@@ -143,7 +145,7 @@ Event parse_agile_event(Reader& reader, const std::vector<DigestSize>& sizes) {
 void add(EventLog& log, Event event, const Reader& reader) {
   if (event.type == ev_no_action) {
     // TCG_EfiStartupLocalityEvent
-    constexpr std::string_view signature("StartupLocality", 16);
+    constexpr std::string_view signature = "StartupLocality\0"sv;
     if (event.data.size() == signature.size() + 1 &&
         std::equal(signature.begin(), signature.end(), event.data.begin(),
                    [](char a, std::uint8_t b) { return static_cast<std::uint8_t>(a) == b; })) {

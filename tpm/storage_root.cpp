@@ -74,31 +74,41 @@ Present read_storage_root(Connection::Impl& tpm) {
   return present;
 }
 
-void make_storage_root(Connection::Impl& tpm) {
+struct Primary {
+  TpmHandle handle;
+  EsysPtr<TPM2B_PUBLIC> area;
+};
+
+Primary create_primary(Connection::Impl& tpm) {
   const TPM2B_PUBLIC area = srk_template();
   const TPM2B_SENSITIVE_CREATE sensitive{};
   const TPM2B_DATA outside{};
   const TPML_PCR_SELECTION no_pcrs{};
+  ESYS_TR handle = ESYS_TR_NONE;
+  Primary primary;
+  tpm.command("make a storage root key", [&] {
+    return Esys_CreatePrimary(tpm.esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                              ESYS_TR_NONE, &sensitive, &area, &outside, &no_pcrs, &handle,
+                              out(primary.area), nullptr, nullptr, nullptr);
+  });
+  primary.handle = TpmHandle(tpm, handle, TpmHandle::Kind::transient);
+  return primary;
+}
+
+void make_storage_root(Connection::Impl& tpm) {
   try {
-    ESYS_TR primary = ESYS_TR_NONE;
-    tpm.command("make a storage root key", [&] {
-      return Esys_CreatePrimary(tpm.esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                ESYS_TR_NONE, &sensitive, &area, &outside, &no_pcrs, &primary,
-                                nullptr, nullptr, nullptr, nullptr);
-    });
-    const TpmHandle transient(tpm, primary, TpmHandle::Kind::transient);
+    const Primary primary = create_primary(tpm);
     ESYS_TR persistent = ESYS_TR_NONE;
     tpm.command("make the storage root key persistent", [&] {
-      return Esys_EvictControl(tpm.esys, ESYS_TR_RH_OWNER, primary, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                               ESYS_TR_NONE, srk_handle, &persistent);
+      return Esys_EvictControl(tpm.esys, ESYS_TR_RH_OWNER, primary.handle.get(), ESYS_TR_PASSWORD,
+                               ESYS_TR_NONE, ESYS_TR_NONE, srk_handle, &persistent);
     });
     const TpmHandle forget(tpm, persistent, TpmHandle::Kind::persistent);
   } catch (const TpmError& error) {
     if (error.meaning() != Meaning::bad_auth && error.meaning() != Meaning::wrong_auth) throw;
-    throw Error(
-        Code::tpm_refused,
-        "make a storage root key: the TPM's owner hierarchy has a password; make one at 0x81000001 "
-        "with it (tpm2_createprimary, tpm2_evictcontrol) and try again");
+    throw Error(Code::tpm_refused,
+                "make a storage root key: the TPM's owner hierarchy has a password; make one at "
+                "0x81000001 with it (tpm2_createprimary, tpm2_evictcontrol) and try again");
   }
 }
 
@@ -125,6 +135,12 @@ TpmHandle pinned_storage_root(Connection::Impl& tpm, const Bytes& public_area) {
     throw Error(Code::damaged, "use the pinned storage root key: it is none");
   }
   return deserialized(tpm, srk_handle, name_of(area), serialized_key, public_area);
+}
+
+TpmHandle transient_storage_root(Connection::Impl& tpm, const Bytes& public_area) {
+  Primary primary = create_primary(tpm);
+  if (marshalled(*primary.area) != public_area) return {};
+  return std::move(primary.handle);
 }
 
 Bytes present_storage_root(Connection::Impl& tpm) {

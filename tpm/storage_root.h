@@ -19,6 +19,10 @@ StorageRoot open_or_make_storage_root(Connection::Impl& tpm);
 // The storage root key as it was pinned, without asking the TPM: whatever is at 0x81000001 cannot
 // take part in a session salted to this key unless it is this key.
 TpmHandle pinned_storage_root(Connection::Impl& tpm, const Bytes& public_area);
+// Made anew from the template, not persistent, where that gives the pinned key: somebody has
+// evicted it. Takes a slow chip seconds; for when nothing is at 0x81000001. No handle where it
+// gives another key.
+TpmHandle transient_storage_root(Connection::Impl& tpm, const Bytes& public_area);
 // What is at 0x81000001 now; empty where nothing is.
 Bytes present_storage_root(Connection::Impl& tpm);
 

@@ -1,6 +1,7 @@
 #include "tpm/unseal.h"
 
 #include "core/base/human.h"
+#include "core/base/log.h"
 #include "tpm/dictionary_attack.h"
 #include "tpm/explain.h"
 #include "tpm/policy_digest.h"
@@ -34,8 +35,7 @@ struct Unsealing {
   //   FlushContext      the object: without a resource manager it would stay in the TPM
   // Not needed: ReadPublic of the storage root key and of the counter (both pinned), CreatePrimary
   // (it is persistent), PCR_Read and PolicyGetDigest (only when something is refused).
-  Secret run(const Secret* pin) {
-    const TpmHandle root = pinned_storage_root(tpm, sealed.srk);
+  Secret run(const TpmHandle& root, const Secret* pin) {
     step = Step::session;
     TpmHandle session = start_session(tpm, root, TPM2_SE_POLICY, TPMA_SESSION_ENCRYPT);
     step = Step::pcrs;
@@ -245,7 +245,28 @@ GroupKey diagnose(Connection& connection, const SealedGroup& sealed, Step step,
     case Step::session:
     case Step::approval: break;
   }
+  // Something alters what crosses the bus: the blob may be as good as ever.
+  if (error.meaning() == Meaning::forged) return refused(Outcome::unavailable, error.what());
   return refused(Outcome::damaged, error.what());
+}
+
+// As Unsealing::run(); where the persistent storage root key is gone, once more with a transient
+// one.
+Secret run_with_any_root(Unsealing& unsealing, const Secret* pin) {
+  try {
+    return unsealing.run(pinned_storage_root(unsealing.tpm, unsealing.sealed.srk), pin);
+  } catch (const TpmError& error) {
+    if (error.meaning() == Meaning::gone || error.meaning() == Meaning::failure_mode) throw;
+    if (unsealing.step != Step::session) throw;
+    if (!present_storage_root(unsealing.tpm).empty()) throw;
+    const TpmHandle root = transient_storage_root(unsealing.tpm, unsealing.sealed.srk);
+    if (!root) throw;
+    log::note(
+        "the TPM's storage root key is not persistent any more, which makes this slow; 'volseal "
+        "tpm "
+        "approve' mends it");
+    return unsealing.run(root, pin);
+  }
 }
 
 }  // namespace
@@ -264,7 +285,7 @@ GroupKey unseal(Connection& connection, const SealedGroup& sealed, const AskPin&
       if (!pin) return refused(Outcome::needs_pin, "a PIN is needed");
     }
     GroupKey key{.outcome = Outcome::opened,
-                 .secret = unsealing.run(pin ? &*pin : nullptr),
+                 .secret = run_with_any_root(unsealing, pin ? &*pin : nullptr),
                  .reason = {},
                  .tries_left = {},
                  .retry_after = {}};

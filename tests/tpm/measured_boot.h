@@ -83,7 +83,7 @@ class MeasuredBoot {
     log_.append(digest.begin(), digest.begin() + size);
   }
   void header() {
-    std::string data("Spec ID Event03", 16);
+    std::string data = "Spec ID Event03" + std::string(1, '\0');
     append(data, 0, 4);
     data += std::string("\x00\x02\x00\x02", 4);
     append(data, 2, 4);
@@ -112,7 +112,7 @@ constexpr std::uint32_t ev_variable_authority = 0x800000e0;
 struct DebianBoot {
   std::string secure_boot = std::string(1, '\x01');
   std::string dbx = "revocation list of May";
-  std::string shim_path = "\\EFI\\debian\\shimx64.efi";
+  std::string shim_path = R"(\EFI\debian\shimx64.efi)";
   std::string shim = "shim 15.7";
   std::string firmware = "firmware 1.0";
 
@@ -130,7 +130,7 @@ struct DebianBoot {
                  "Calling EFI Application from Boot Option");
     boot.separator(4);
     boot.image(4, shim_path, shim);
-    boot.image(4, "\\EFI\\debian\\grubx64.efi", "grub 2.06");
+    boot.image(4, R"(\EFI\debian\grubx64.efi)", "grub 2.06");
     return boot;
   }
 };
