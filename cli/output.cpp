@@ -1,5 +1,6 @@
 #include "cli/output.h"
 
+#include "core/base/error.h"
 #include "core/base/file.h"
 
 #include <sys/ioctl.h>
