@@ -1,0 +1,51 @@
+#include "core/base/escape.h"
+#include "core/coverage/coverage.h"
+
+#include <nlohmann/json.hpp>
+
+namespace volseal {
+
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+Json texts(const std::vector<std::string>& list) {
+  Json json = Json::array();
+  for (const std::string& text : list) json.push_back(to_valid_utf8(text));
+  return json;
+}
+
+}  // namespace
+
+std::string to_json(const Coverage& coverage, int indent) {
+  Json volumes = Json::array();
+  for (const VolumeVerdict& volume : coverage.volumes) {
+    volumes.push_back(
+        {{"path", to_valid_utf8(volume.path)},
+         {"name", to_valid_utf8(volume.name)},
+         {"verdict", to_string(volume.verdict)},
+         {"reasons", texts(volume.reasons)},
+         {"content", to_valid_utf8(volume.content)},
+         {"mounts", texts(volume.mounts)},
+         {"size", volume.size},
+         {"percent", volume.verdict == Verdict::converting ? Json(volume.percent) : Json()},
+         {"cipher", to_valid_utf8(volume.cipher)},
+         {"key_bits", volume.key_bits},
+         {"sector_size", volume.sector_size},
+         {"protectors", texts(volume.protectors)},
+         {"group", to_valid_utf8(volume.group)},
+         {"tenant", to_valid_utf8(volume.tenant)},
+         {"environment", to_valid_utf8(volume.environment)},
+         {"rule", to_valid_utf8(volume.rule)},
+         {"luks_uuid", to_valid_utf8(volume.luks_uuid)}});
+  }
+  const Json json = {{"schema", "volseal-coverage/1"},
+                     {"host", to_valid_utf8(coverage.host)},
+                     {"taken_at", to_valid_utf8(coverage.taken_at)},
+                     {"policy", to_valid_utf8(coverage.policy)},
+                     {"exit_status", coverage.exit_status()},
+                     {"volumes", std::move(volumes)}};
+  return json.dump(indent) + "\n";
+}
+
+}  // namespace volseal

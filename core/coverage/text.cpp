@@ -1,0 +1,106 @@
+#include "core/base/escape.h"
+#include "core/base/human.h"
+#include "core/base/table.h"
+#include "core/coverage/coverage.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+namespace volseal {
+
+namespace {
+
+std::string_view colour_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::covered: return "32";
+    case Verdict::exempt: return "2";
+    case Verdict::covered_weak:
+    case Verdict::converting: return "33";
+    case Verdict::unknown: return "1;33";
+    case Verdict::not_covered: return "1;31";
+  }
+  return "";
+}
+
+std::string joined(const std::vector<std::string>& list, std::string_view none) {
+  if (list.empty()) return std::string(none);
+  std::vector<std::string> safe;
+  std::ranges::transform(list, std::back_inserter(safe),
+                         [](const std::string& text) { return escaped(text); });
+  return fmt::format("{}", fmt::join(safe, ", "));
+}
+
+// The one line that matters at three in the morning.
+std::string summary(const Coverage& coverage) {
+  static constexpr std::array worst_first = {Verdict::not_covered, Verdict::converting,
+                                             Verdict::unknown,     Verdict::covered_weak,
+                                             Verdict::covered,     Verdict::exempt};
+  std::vector<std::string> parts;
+  for (const Verdict verdict : worst_first) {
+    const auto count = std::ranges::count(coverage.volumes, verdict, &VolumeVerdict::verdict);
+    if (count > 0) parts.push_back(fmt::format("{} {}", count, to_string(verdict)));
+  }
+  const char* word = "COVERED";
+  switch (coverage.exit_status()) {
+    case 0: break;
+    case 1: word = "COVERED, WITH WARNINGS"; break;
+    case 2: word = "NOT COVERED"; break;
+    default: word = "UNDECIDED"; break;
+  }
+  return fmt::format("{}: {} volume{}: {}", word, coverage.volumes.size(),
+                     coverage.volumes.size() == 1 ? "" : "s",
+                     parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", ")));
+}
+
+}  // namespace
+
+std::string to_text(const Coverage& coverage, const TextOptions& options) {
+  std::string text;
+  if (!coverage.volumes.empty()) {
+    std::vector<std::vector<Cell>> rows;
+    rows.push_back({{.text = "VERDICT"},
+                    {.text = "VOLUME"},
+                    {.text = "SIZE"},
+                    {.text = "CONTENT"},
+                    {.text = "MOUNTED AT"},
+                    {.text = "OPENED BY"}});
+    for (const VolumeVerdict& volume : coverage.volumes) {
+      std::string verdict(to_string(volume.verdict));
+      if (volume.verdict == Verdict::converting)
+        verdict += fmt::format(" {} %", static_cast<int>(volume.percent));
+      rows.push_back({{.text = verdict, .colour = colour_of(volume.verdict)},
+                      {.text = escaped(volume.path)},
+                      {.text = human_size(volume.size)},
+                      {.text = volume.content},
+                      {.text = joined(volume.mounts, "-")},
+                      {.text = joined(volume.protectors, "-")}});
+    }
+    text += render_table(rows, options.columns, options.colour);
+    text += '\n';
+  }
+  bool reasons = false;
+  for (const VolumeVerdict& volume : coverage.volumes) {
+    for (const std::string& reason : volume.reasons) {
+      const std::string head = escaped(volume.path);
+      // Reasons name the device that is to blame, which often is the volume itself.
+      const std::string line = reason.starts_with(head) ? reason : head + ": " + reason;
+      bool first = true;
+      for (const std::string& piece : wrap(line, options.columns - 4)) {
+        text += fmt::format("{}{}\n", first ? "  " : "    ", piece);
+        first = false;
+      }
+      reasons = true;
+    }
+  }
+  if (reasons) text += '\n';
+  const std::string last = summary(coverage);
+  const bool good = coverage.exit_status() == 0;
+  text +=
+      options.colour ? fmt::format("\x1b[1;{}m{}\x1b[0m\n", good ? "32" : "31", last) : last + "\n";
+  return text;
+}
+
+}  // namespace volseal
