@@ -1,6 +1,7 @@
 #include "cli/hints.h"
 
 #include "cli/exit_status.h"
+#include "core/base/escape.h"
 
 #include <fmt/format.h>
 
@@ -80,7 +81,7 @@ int exit_status_for(Code code) {
 }
 
 int report_error(const Error& error) {
-  fmt::print(stderr, "volseal: {}\n", error.what());
+  fmt::print(stderr, "volseal: {}\n", on_one_line(error.what()));
   if (const std::string_view hint = hint_for(error.code()); !hint.empty()) {
     fmt::print(stderr, "  {}\n", hint);
   }

@@ -3,6 +3,7 @@
 #include "cli/hints.h"
 #include "cli/verb.h"
 #include "core/base/log.h"
+#include "core/base/process.h"
 #include "core/base/secret.h"
 
 #include <fmt/format.h>
@@ -12,7 +13,7 @@
 namespace volseal {
 namespace {
 
-int run(int argc, char** argv) {
+int run_verb(int argc, char** argv) {
   // Secrets pass through this process: no core dump, no tracing by others.
   forbid_core_dumps();
 
@@ -60,5 +61,6 @@ int run(int argc, char** argv) {
 }  // namespace volseal
 
 int main(int argc, char** argv) {
-  return volseal::run(argc, argv);
+  volseal::ensure_standard_descriptors();
+  return volseal::run_verb(argc, argv);
 }

@@ -37,10 +37,13 @@ Code code_of_errno(int error) {
   switch (std::abs(error)) {
     case ENOENT:
     case ENODEV:
-    case ENXIO: return Code::not_found;
+    case ENXIO:
+    case ENOTDIR:
+    case ENOMEDIUM: return Code::not_found;
     case EBUSY: return Code::busy;
     case ENOSPC:
-    case EDQUOT: return Code::no_space;
+    case EDQUOT:
+    case EFBIG: return Code::no_space;
     case EPERM:
     case EACCES:
     case EROFS: return Code::denied;

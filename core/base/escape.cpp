@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <utility>
 
 namespace volseal {
 
@@ -41,27 +43,45 @@ CodePoint decode(std::string_view text) {
   return {.value = value, .length = length};
 }
 
+using Range = std::pair<std::uint32_t, std::uint32_t>;  // first, last
+
+// Unicode 15: controls, and what takes no room, turns the direction or has no agreed look.
+constexpr auto hidden = std::to_array<Range>({
+    {0x0, 0x1f},         // C0 controls
+    {0x7f, 0x9f},        // delete, C1 controls
+    {0xad, 0xad},        // soft hyphen
+    {0x34f, 0x34f},      // combining grapheme joiner
+    {0x61c, 0x61c},      // Arabic letter mark
+    {0x115f, 0x1160},    // Hangul fillers
+    {0x17b4, 0x17b5},    // Khmer inherent vowels
+    {0x180b, 0x180f},    // Mongolian selectors
+    {0x200b, 0x200f},    // zero width, direction marks
+    {0x2028, 0x202e},    // separators, direction overrides
+    {0x2060, 0x206f},    // invisible operators, isolates
+    {0x3164, 0x3164},    // Hangul filler
+    {0xe000, 0xf8ff},    // private use
+    {0xfe00, 0xfe0f},    // variation selectors
+    {0xfeff, 0xfeff},    // byte order mark
+    {0xffa0, 0xffa0},    // half-width Hangul filler
+    {0xfff0, 0xfffc},    // interlinear annotation
+    {0xfffe, 0xffff},    // no characters
+    {0x1bca0, 0x1bca3},  // shorthand controls
+    {0x1d173, 0x1d17a},  // musical controls
+    {0xe0000, 0x10ffff}  // tags, selectors, private planes
+});
+
 bool shown_as_is(std::uint32_t c) {
-  if (c < 0x20 || c == '\\' || (c >= 0x7f && c < 0xa0)) return false;
-  if (c == 0xad || c == 0x61c || c == 0xfeff) return false;
-  if (c >= 0x200b && c <= 0x200f) return false;  // zero width, direction marks
-  if (c >= 0x2028 && c <= 0x202e) return false;  // separators, direction overrides
-  if (c >= 0x2060 && c <= 0x206f) return false;  // invisible operators, isolates
-  if (c >= 0xe000 && c <= 0xf8ff) return false;  // private use
-  return c < 0xe0000;                            // tags and planes beyond
+  return std::ranges::none_of(hidden,
+                              [&](Range range) { return range.first <= c && c <= range.second; });
 }
 
-}  // namespace
-
-std::string escaped(std::string_view text, std::size_t limit) {
-  const bool cut = text.size() > limit;
-  text = text.substr(0, limit);
+std::string escape(std::string_view text, bool backslash) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
     const CodePoint point = decode(text);
     const std::size_t length = std::max<std::size_t>(point.length, 1);
-    if (point.length != 0 && shown_as_is(point.value)) {
+    if (point.length != 0 && shown_as_is(point.value) && (!backslash || point.value != '\\')) {
       out += text.substr(0, length);
     } else {
       for (const char c : text.substr(0, length)) {
@@ -70,8 +90,19 @@ std::string escaped(std::string_view text, std::size_t limit) {
     }
     text.remove_prefix(length);
   }
-  if (cut) out += "...";
   return out;
+}
+
+}  // namespace
+
+std::string escaped(std::string_view text, std::size_t limit) {
+  std::string out = escape(text.substr(0, limit), true);
+  if (text.size() > limit) out += "...";
+  return out;
+}
+
+std::string on_one_line(std::string_view text) {
+  return escape(text, false);
 }
 
 std::size_t columns_of(std::string_view text) {

@@ -12,6 +12,10 @@ namespace volseal {
 // shown.
 std::string escaped(std::string_view text, std::size_t limit = 256);
 
+// The last line of defence for a whole message, parts of which may be escaped already: as
+// escaped(), but backslashes stay and nothing is cut.
+std::string on_one_line(std::string_view text);
+
 // The number of terminal columns that valid, escaped UTF-8 text takes (one a code point).
 std::size_t columns_of(std::string_view text);
 

@@ -43,8 +43,9 @@ std::string read_bounded(int fd, const Path& path, std::size_t limit) {
   }
 }
 
-// Writes by way of a temporary file beside `path`; `content` points to `size` bytes.
-void replace_file(const Path& path, std::string_view content, mode_t mode) {
+// Writes by way of a temporary file beside `path`. `keep`: owner and mode of the file that was
+// there.
+void replace_file(const Path& path, std::string_view content, mode_t mode, bool keep) {
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
   std::string temporary = (folder / ("." + path.filename().native() + ".XXXXXX")).native();
   const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
@@ -54,7 +55,7 @@ void replace_file(const Path& path, std::string_view content, mode_t mode) {
     if (!kept) ::unlink(temporary.c_str());
   });
   struct stat old{};
-  if (::stat(path.c_str(), &old) == 0) {
+  if (keep && ::stat(path.c_str(), &old) == 0) {
     mode = old.st_mode & 07777U;
     if (::fchown(fd.get(), old.st_uid, old.st_gid) != 0) throw_errno(errno, "chown {}", temporary);
   }
@@ -93,8 +94,8 @@ Secret read_secret_from(int fd, std::string_view what, bool raw) {
   for (;;) {
     auto room = buffer.bytes().subspan(size);
     size += read_some(fd, {reinterpret_cast<char*>(room.data()), room.size()}, what);
+    if (size > max_secret) throw Error(Code::usage, "read {}: larger than 8 MiB", what);
     if (size < buffer.size()) break;
-    if (size >= max_secret) throw Error(Code::usage, "read {}: larger than 8 MiB", what);
     Secret larger(buffer.size() * 2);
     std::ranges::copy(buffer.bytes(), larger.bytes().begin());
     buffer = std::move(larger);
@@ -111,11 +112,11 @@ Secret read_secret(const Path& path, bool raw) {
 }
 
 void write_file(const Path& path, std::string_view content, mode_t mode) {
-  replace_file(path, content, mode);
+  replace_file(path, content, mode, true);
 }
 
 void write_secret_file(const Path& path, const Secret& content) {
-  replace_file(path, content.view(), 0600);
+  replace_file(path, content.view(), 0600, false);
 }
 
 void write_all(int fd, std::string_view content, std::string_view what) {
@@ -123,6 +124,7 @@ void write_all(int fd, std::string_view content, std::string_view what) {
     const ssize_t put = ::write(fd, content.data(), content.size());
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) throw_errno(errno, "write {}", what);
+    if (put == 0) throw Error(Code::io, "write {}: nothing was taken", what);
     content.remove_prefix(static_cast<std::size_t>(put));
   }
 }
@@ -138,7 +140,8 @@ void sync_folder(const Path& folder) {
 }
 
 void make_folder(const Path& folder) {
-  if (folder.empty() || std::filesystem::is_directory(folder)) return;
+  struct stat status{};
+  if (folder.empty() || (::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode))) return;
   make_folder(folder.parent_path());
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
     throw_errno(errno, "make the folder {}", folder.native());
@@ -156,9 +159,9 @@ FileLock::FileLock(const Path& path) : fd_(open_file(path, O_RDWR | O_CREAT)) {
     throw Error(Code::busy, "another volseal is at work (process {}, lock {})",
                 pid.empty() ? "unknown" : pid, path.native());
   }
-  if (::ftruncate(fd_.get(), 0) == 0) {
-    write_all(fd_.get(), std::to_string(::getpid()) + "\n", path.native());
-  }
+  // For the message above only: that it cannot be written on a full disk must not stop an unlock.
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(fd_.get(), 0) == 0) (void)!::write(fd_.get(), pid.data(), pid.size());
 }
 
 }  // namespace volseal

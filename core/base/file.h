@@ -33,7 +33,8 @@ Secret read_secret_from(int fd, std::string_view what, bool raw = false);
 // the old content is there or the new. An existing file keeps its owner and mode; a new one gets
 // `mode`.
 void write_file(const Path& path, std::string_view content, mode_t mode = 0600);
-// As write_file, with bytes that are a secret: never through a std::string.
+// As write_file, with bytes that are a secret: never through a std::string, and for its owner alone
+// whatever the mode of a file that was there.
 void write_secret_file(const Path& path, const Secret& content);
 
 // Writes all of it; throws Error by errno, naming `what`.

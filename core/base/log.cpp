@@ -1,5 +1,10 @@
 #include "core/base/log.h"
 
+#include "core/base/escape.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -8,8 +13,19 @@
 namespace volseal::log {
 
 namespace {
+
 std::atomic<Level> current_level{Level::normal};
+
+// JOURNAL_STREAM names device and inode of the journal's socket (systemd.exec(5)); a shell inherits
+// it and points standard error elsewhere.
+bool is_journal(int fd) {
+  const char* stream = std::getenv("JOURNAL_STREAM");
+  struct stat status{};
+  return stream != nullptr && ::fstat(fd, &status) == 0 &&
+         stream == fmt::format("{}:{}", status.st_dev, status.st_ino);
 }
+
+}  // namespace
 
 void set_level(Level level) {
   current_level = level;
@@ -19,14 +35,17 @@ Level level() {
 }
 
 void write_line(int priority, std::string_view text) {
-  static const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
+  static const bool journal = is_journal(STDERR_FILENO);
+  // Whatever part of a message came from a device: no line of ours moves a cursor or starts
+  // another.
+  const std::string safe = on_one_line(text);
   std::string line;
   if (journal) {
-    line = fmt::format("<{}>{}\n", priority, text);
+    line = fmt::format("<{}>{}\n", priority, safe);
   } else if (priority <= 4) {
-    line = fmt::format("volseal: warning: {}\n", text);
+    line = fmt::format("volseal: warning: {}\n", safe);
   } else {
-    line = fmt::format("volseal: {}\n", text);
+    line = fmt::format("volseal: {}\n", safe);
   }
   // One write a line, so that lines of several processes do not mix.
   static_cast<void>(std::fputs(line.c_str(), stderr));

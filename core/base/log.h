@@ -14,7 +14,7 @@ enum class Level { quiet, normal, verbose };
 void set_level(Level level);
 Level level();
 
-// One line. Under systemd (JOURNAL_STREAM set) with the priority prefix of sd-daemon(3).
+// One line, made safe for a terminal. To the journal with the priority prefix of sd-daemon(3).
 void write_line(int priority, std::string_view text);
 
 template <typename... Args>

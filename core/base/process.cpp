@@ -5,8 +5,10 @@
 #include "core/base/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 
 namespace volseal {
 
@@ -40,18 +43,74 @@ std::string last_line(std::string_view output) {
 
 struct SpawnActions {
   posix_spawn_file_actions_t actions{};
-  SpawnActions() { ::posix_spawn_file_actions_init(&actions); }
+  posix_spawnattr_t attributes{};
+  SpawnActions() {
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    // Who started us may ignore SIGPIPE or SIGCHLD, and a service blocks SIGTERM; programs expect
+    // neither.
+    sigset_t none{};
+    sigset_t all{};
+    sigemptyset(&none);
+    sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &all);
+    ::posix_spawnattr_setflags(&attributes,
+                               POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+  }
   SpawnActions(const SpawnActions&) = delete;
   SpawnActions& operator=(const SpawnActions&) = delete;
   SpawnActions(SpawnActions&&) = delete;
   SpawnActions& operator=(SpawnActions&&) = delete;
-  ~SpawnActions() { ::posix_spawn_file_actions_destroy(&actions); }
+  ~SpawnActions() {
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&actions);
+  }
 };
+
+// Where SIGCHLD is ignored (which exec hands on), the kernel throws statuses away: every failure
+// would look like success.
+void keep_child_statuses() {
+  struct sigaction action{};
+  if (::sigaction(SIGCHLD, nullptr, &action) == 0 &&
+      (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0)) {
+    struct sigaction usual{};
+    usual.sa_handler = SIG_DFL;
+    ::sigaction(SIGCHLD, &usual, nullptr);
+  }
+}
+
+// Reads until the output ends or the program does, whichever is first.
+std::string output_of(int out, int child) {
+  std::string output;
+  std::array<char, 4096> chunk{};
+  std::array<pollfd, 2> fds = {
+      {{.fd = out, .events = POLLIN, .revents = 0}, {.fd = child, .events = POLLIN, .revents = 0}}};
+  bool ended = false;
+  for (;;) {
+    // Once it has ended only what is in the pipe already is its own.
+    const int ready = ::poll(fds.data(), fds.size(), ended ? 0 : -1);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready < 0) throw_errno(errno, "wait for a program");
+    if (fds[0].revents != 0) {
+      const ssize_t got = ::read(out, chunk.data(), chunk.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return output;
+      const std::size_t room = max_output - std::min(max_output, output.size());
+      output.append(chunk.data(), std::min(room, static_cast<std::size_t>(got)));
+    } else if (ended) {
+      return output;
+    }
+    ended = ended || fds[1].revents != 0;
+    if (ended) fds[1].fd = -1;
+  }
+}
 
 }  // namespace
 
 ProcessResult run(const std::vector<std::string>& argv, std::string_view input) {
   const std::string program = find_program(argv.at(0));
+  keep_child_statuses();
   std::array<int, 2> out{};
   if (::pipe2(out.data(), O_CLOEXEC) != 0) throw_errno(errno, "make a pipe");
   const UniqueFd out_read(out[0]);
@@ -80,22 +139,18 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
   std::array<char*, 4> environment = {variables[0].data(), variables[1].data(), variables[2].data(),
                                       nullptr};
   pid_t child = 0;
-  const int error = ::posix_spawn(&child, program.c_str(), &spawn.actions, nullptr,
+  const int error = ::posix_spawn(&child, program.c_str(), &spawn.actions, &spawn.attributes,
                                   arguments.data(), environment.data());
   if (error != 0) throw_errno(error, "run {}", program);
   out_write.reset();
 
+  // Ours to wait for, so its process id cannot be another's yet.
+  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   ProcessResult result;
-  std::array<char, 4096> chunk{};
-  for (;;) {
-    const ssize_t got = ::read(out_read.get(), chunk.data(), chunk.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    const std::size_t room = max_output - std::min(max_output, result.output.size());
-    result.output.append(chunk.data(), std::min(room, static_cast<std::size_t>(got)));
-  }
+  result.output = output_of(out_read.get(), handle.get());
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) throw_errno(errno, "wait for {}", program);
   }
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
@@ -109,6 +164,16 @@ ProcessResult run_or_throw(const std::vector<std::string>& argv, const std::vect
                 line.empty() ? "" : ": ", line);
   }
   return result;
+}
+
+void ensure_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // open(2) takes the lowest free number, which is this one. The wrong way round, so that using
+    // it is still an error.
+    const int opened = ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    if (opened != fd) std::abort();
+  }
 }
 
 }  // namespace volseal

@@ -13,6 +13,10 @@ struct ProcessResult {
   std::string output;  // standard output and standard error, the first MiB
 };
 
+// Waits for the program itself, not for a daemon that it leaves behind with its output open. It
+// runs in a session of its own, without a terminal: it cannot ask there, and Ctrl-C or a lost
+// connection does not cut a resize2fs in two.
+//
 // argv[0] is looked up in /usr/sbin:/usr/bin:/sbin:/bin only. Never put a secret into argv.
 // Throws Error{not_found} when there is no such program.
 ProcessResult run(const std::vector<std::string>& argv, std::string_view input = {});
@@ -21,5 +25,9 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input =
 // `good`.
 ProcessResult run_or_throw(const std::vector<std::string>& argv,
                            const std::vector<int>& good = {0});
+
+// Fills those of the descriptors 0, 1 and 2 that are closed. Call it first in main(): else the next
+// device that is opened becomes standard error, and a message is written to the disk.
+void ensure_standard_descriptors();
 
 }  // namespace volseal

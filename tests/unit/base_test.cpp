@@ -6,14 +6,17 @@
 #include "core/base/process.h"
 #include "core/base/secret.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <type_traits>
 
 namespace volseal {
@@ -91,6 +94,18 @@ TEST_F(BaseTest, EscapesWhatADeviceCouldDoToATerminal) {
   EXPECT_EQ(escaped("abcdef", 3), "abc...");
 }
 
+TEST_F(BaseTest, EscapesWhatCannotBeSeen) {
+  EXPECT_EQ(escaped("a\u200bb"), "a\\xe2\\x80\\x8bb");       // zero width space
+  EXPECT_EQ(escaped("a\u3164"), "a\\xe3\\x85\\xa4");         // Hangul filler
+  EXPECT_EQ(escaped("a\ufe0f"), "a\\xef\\xb8\\x8f");         // variation selector
+  EXPECT_EQ(escaped("\U000e0041"), "\\xf3\\xa0\\x81\\x81");  // tag
+  EXPECT_EQ(escaped("\ufffd \u20ac \U0001f600"), "\ufffd \u20ac \U0001f600");
+}
+
+TEST_F(BaseTest, AMessageIsOneLineAndIsNotEscapedTwice) {
+  EXPECT_EQ(on_one_line("open " + escaped("a\nb") + "\x1b[2J\n"), "open a\\x0ab\\x1b[2J\\x0a");
+}
+
 TEST_F(BaseTest, SizesAreReadAndPrinted) {
   EXPECT_EQ(human_size(0), "0 B");
   EXPECT_EQ(human_size(1536), "1.5 KiB");
@@ -114,6 +129,16 @@ TEST_F(BaseTest, WritingAFileKeepsTheModeOfTheOldOne) {
             1);  // nothing temporary
 }
 
+TEST_F(BaseTest, ASecretFileIsForItsOwnerAloneWhateverWasThere) {
+  write_file(folder / "key", "public\n", 0644);
+  ASSERT_EQ(::chmod((folder / "key").c_str(), 0644), 0);
+  write_secret_file(folder / "key", Secret::copy_of("private"));
+  struct stat status{};
+  ASSERT_EQ(::stat((folder / "key").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0600U);
+  EXPECT_EQ(read_file(folder / "key"), "private");
+}
+
 TEST_F(BaseTest, ReadsAreBounded) {
   std::ofstream(folder / "large") << std::string(100, 'x');
   EXPECT_THROW(read_file(folder / "large", 99), Error);
@@ -129,6 +154,13 @@ TEST_F(BaseTest, SecretFilesLoseOneNewlineOnly) {
   EXPECT_THROW(read_secret(folder / "empty"), Error);
   std::ofstream(folder / "long") << std::string(10000, 'k');
   EXPECT_EQ(read_secret(folder / "long").size(), 10000U);
+}
+
+TEST_F(BaseTest, AKeyFileMayHave8MiBAndNotAByteMore) {
+  std::ofstream(folder / "largest") << std::string(8U << 20U, 'k');
+  EXPECT_EQ(read_secret(folder / "largest", true).size(), 8U << 20U);
+  std::ofstream(folder / "larger") << std::string((8U << 20U) + 1, 'k');
+  EXPECT_THROW(read_secret(folder / "larger", true), Error);
 }
 
 TEST_F(BaseTest, TheSecondLockNamesTheFirst) {
@@ -153,6 +185,62 @@ TEST_F(BaseTest, ProgramsGetInputAndGiveOutputAndStatus) {
     EXPECT_EQ(error.code(), Code::program_failed);
     EXPECT_THAT(error.what(), ::testing::HasSubstr("last"));
   }
+}
+
+// In a process of its own, since it is about what a process inherits.
+int status_of_child(const std::function<int()>& act) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(act());
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(BaseTest, AFailureIsSeenWhereWhoStartedUsIgnoresChildren) {
+  EXPECT_EQ(status_of_child([] {
+              (void)::signal(SIGCHLD, SIG_IGN);
+              return run({"sh", "-c", "exit 3"}).status;
+            }),
+            3);
+}
+
+TEST_F(BaseTest, ProgramsInheritNoSignalSettings) {
+  EXPECT_EQ(status_of_child([] {
+              (void)::signal(SIGPIPE, SIG_IGN);
+              sigset_t set{};
+              sigemptyset(&set);
+              sigaddset(&set, SIGTERM);
+              ::sigprocmask(SIG_BLOCK, &set, nullptr);
+              const bool terminated =
+                  run({"sh", "-c", "kill -TERM $$; exit 1"}).status == 128 + SIGTERM;
+              const bool piped = run({"sh", "-c", "kill -PIPE $$; exit 1"}).status == 128 + SIGPIPE;
+              return terminated && piped ? 0 : 1;
+            }),
+            0);
+}
+
+TEST_F(BaseTest, ADaemonThatStaysBehindIsNotWaitedFor) {
+  // It holds the pipe open until it is told to go, which is after run() has come back.
+  const Path fifo = folder / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const ProcessResult result =
+      run({"sh", "-c", "read -r line < " + fifo.native() + " & echo started"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.output, "started\n");
+  std::ofstream(fifo) << "go\n";
+}
+
+TEST_F(BaseTest, ProgramsHaveNoTerminalToAskAt) {
+  EXPECT_NE(run({"sh", "-c", ": </dev/tty"}).status, 0);
+}
+
+TEST_F(BaseTest, ClosedStandardDescriptorsAreNotTakenByTheNextFile) {
+  EXPECT_EQ(status_of_child([&] {
+              for (int fd = 0; fd <= 2; ++fd) ::close(fd);
+              ensure_standard_descriptors();
+              const UniqueFd file = open_file(folder / "disk", O_RDWR | O_CREAT);
+              return file.get() > 2 && ::write(STDERR_FILENO, "x", 1) < 0 ? 0 : 1;
+            }),
+            0);
 }
 
 }  // namespace
