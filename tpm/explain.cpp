@@ -138,6 +138,14 @@ Bytes event_prefixes(const EventLog& log, const SealedGroup& sealed) {
   return packed;
 }
 
+std::vector<std::string> changes_of(const SealedGroup& sealed, int pcr,
+                                    const std::optional<EventLog>& approved_log,
+                                    const EventLog& now) {
+  const auto before = approved_events(sealed, pcr, approved_log);
+  if (!before) return {};
+  return changes_between(*before, events_of(now, pcr, sealed.bank), sealed.bank);
+}
+
 Explanation explain(Connection& tpm, const SealedGroup& sealed,
                     const std::optional<EventLog>& approved_log) {
   const PcrValues now = read_pcrs(tpm, sealed.bank, bound_pcrs(sealed));
@@ -166,11 +174,7 @@ Explanation explain(Connection& tpm, const SealedGroup& sealed,
     if (log) {
       const auto value = replayed.find(pcr);
       difference.log_agrees = value != replayed.end() && value->second == now.at(pcr);
-      const auto before = approved_events(sealed, pcr, approved_log);
-      if (difference.log_agrees && before) {
-        difference.changes =
-            changes_between(*before, events_of(*log, pcr, sealed.bank), sealed.bank);
-      }
+      if (difference.log_agrees) difference.changes = changes_of(sealed, pcr, approved_log, *log);
     }
     explanation.differences.push_back(std::move(difference));
   }

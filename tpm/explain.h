@@ -32,6 +32,12 @@ struct Explanation {
 Explanation explain(Connection& tpm, const SealedGroup& sealed,
                     const std::optional<EventLog>& approved_log = {});
 
+// What is new in a PCR's events: "dbx was updated". Pure; explain() calls it for every PCR that
+// moved. Empty where nothing is known of the approved boot, or nothing differs.
+std::vector<std::string> changes_of(const SealedGroup& sealed, int pcr,
+                                    const std::optional<EventLog>& approved_log,
+                                    const EventLog& now);
+
 // One sentence: "PCR 7 is not as approved: dbx was updated".
 std::string summary(const Explanation& explanation, int latch);
 

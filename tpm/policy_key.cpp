@@ -60,7 +60,7 @@ Pkey public_key(const Bytes& point) {
 }  // namespace
 
 PolicyKey PolicyKey::generate() {
-  EVP_PKEY* key = EVP_EC_gen(curve);
+  EVP_PKEY* key = EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", curve);
   require(key != nullptr, "make a policy key");
   return PolicyKey(std::shared_ptr<EVP_PKEY>(key, EVP_PKEY_free));
 }

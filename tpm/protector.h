@@ -1,6 +1,7 @@
 // The TPM as core/unlock and core/enroll see it.
 #pragma once
 
+#include "core/base/file.h"
 #include "core/protect/group_protector.h"
 #include "tpm/connection.h"
 
@@ -12,7 +13,10 @@ namespace volseal {
 class TpmGroupProtector : public GroupProtector {
  public:
   // Connects on first use; a TPM that is absent is Outcome::unavailable, not an Error.
-  explicit TpmGroupProtector(std::string tcti = {}, tpm::ConnectOptions options = {});
+  // `state`: the state folder, for volumes that arrive after the latch has closed: then the late
+  // copy of their group opens. Empty (early in boot): approvals alone.
+  explicit TpmGroupProtector(std::string tcti = {}, tpm::ConnectOptions options = {},
+                             Path state = {});
   ~TpmGroupProtector() override;
 
   // One unseal; opening 64 volumes of a group takes one call, whose secret the caller keeps that
@@ -23,6 +27,7 @@ class TpmGroupProtector : public GroupProtector {
  private:
   std::string tcti_;
   tpm::ConnectOptions options_;
+  Path state_;
   std::optional<tpm::Connection> tpm_;
 };
 

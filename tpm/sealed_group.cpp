@@ -138,6 +138,17 @@ std::string to_json(const SealedGroup& sealed) {
   return text;
 }
 
+bool supersedes(std::string_view newer, std::string_view older) {
+  try {
+    const SealedGroup a = parse_sealed(newer);
+    const SealedGroup b = parse_sealed(older);
+    return a.group == b.group && a.srk == b.srk && a.counter == b.counter &&
+           a.sequence >= b.sequence;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 Bytes approved_policy(const SealedGroup& sealed) {
   const std::vector<int> pcrs = bound_pcrs(sealed);
   std::vector<Bytes> branches;

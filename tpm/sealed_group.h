@@ -61,6 +61,11 @@ std::vector<int> bound_pcrs(const SealedGroup& sealed);
 SealedGroup parse_sealed(std::string_view text);
 std::string to_json(const SealedGroup& sealed);
 
+// Whether `newer` may take the place of `older` in a volume's token: the same group of the same
+// TPM, and not an older approval. False where either is garbage: what cannot be identified is left
+// alone.
+bool supersedes(std::string_view newer, std::string_view older);
+
 // What the policy key signs: SHA-256(approved policy ‖ policyRef).
 Bytes approved_policy(const SealedGroup& sealed);
 Bytes approval_digest(const SealedGroup& sealed);

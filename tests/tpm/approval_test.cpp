@@ -179,6 +179,21 @@ TEST_F(ApprovalTest, APinIsSetChangedAndRemovedWithTheSameSecret) {
   EXPECT_EQ(recover(approve()).outcome, Outcome::opened);
 }
 
+TEST_F(ApprovalTest, OnlyAnApprovalOfTheSameGroupAndTpmTakesATokensPlace) {
+  const std::string first = open_group().sealed;
+  const std::string second = begin_revoke();
+  EXPECT_TRUE(supersedes(second, first));
+  EXPECT_TRUE(supersedes(first, first));
+  EXPECT_FALSE(supersedes(first, second));
+  EXPECT_FALSE(supersedes(first, "garbage"));
+  // A disk of another machine that has a group of that name, too.
+  test::Swtpm other;
+  other.extend(7, "secure boot policy");
+  Connection tpm = Connection::connect(other.tcti());
+  const std::string foreign = open_or_create_group(tpm, group, state / "other").sealed;
+  EXPECT_FALSE(supersedes(second, foreign));
+}
+
 TEST_F(ApprovalTest, APowerCutWithinAPinChangeKeepsTheKeyInForce) {
   open_group();
   const Path keys = state / "groups" / "default";

@@ -83,6 +83,11 @@ TEST_F(GroupTest, TheLateCopyOpensBehindTheLatch) {
   }
   const OpenedGroup late = open_group();
   EXPECT_TRUE(late.secret.equal(made.secret));
+  // A volume that is plugged in now.
+  const GroupKey key = TpmGroupProtector(swtpm.tcti(), {}, state).recover(made.sealed, {});
+  ASSERT_EQ(key.outcome, Outcome::opened) << key.reason;
+  EXPECT_TRUE(key.secret.equal(made.secret));
+  EXPECT_EQ(recover(made.sealed).outcome, Outcome::policy_mismatch);
   // A disk with the state folder, in another machine, is worth nothing.
   const test::Swtpm other;
   Connection tpm = Connection::connect(other.tcti());
