@@ -379,7 +379,8 @@ Group read_group(const Section& section, std::string_view name) {
   group.tenant = section.text("tenant").value_or("");
   group.environment = section.text("environment").value_or("");
   if (const toml::array* kinds = section.list("recovery")) {
-    static const Words known = {"recovery-key", "passphrase"};
+    // What enroll makes and proves by itself. Others are added by 'volseal protector add'.
+    static const Words known = {"recovery-key"};
     group.recovery.clear();
     for (const toml::node& node : *kinds) {
       const auto* kind = node.as_string();

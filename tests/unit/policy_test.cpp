@@ -99,7 +99,7 @@ header_backups = "/srv/headers"
 [group.a]
 tenant = "A"
 environment = "production"
-recovery = ["passphrase", "recovery-key"]
+recovery = ["recovery-key"]
 [group.a.tpm]
 enabled = false
 bank = "sha384"
@@ -132,7 +132,7 @@ match.label = "old"
   const Group& group = policy.group("a");
   EXPECT_EQ(group.tenant, "A");
   EXPECT_EQ(group.environment, "production");
-  EXPECT_THAT(group.recovery, ElementsAre("passphrase", "recovery-key"));
+  EXPECT_THAT(group.recovery, ElementsAre("recovery-key"));
   EXPECT_FALSE(group.tpm.enabled);
   EXPECT_EQ(group.tpm.bank, "sha384");
   EXPECT_THAT(group.tpm.pcrs, ElementsAre(4, 7));
@@ -196,7 +196,7 @@ TEST(PolicyTest, RefusesValuesThatWouldNotProtect) {
            {"[group.\"a b\"]\n", "group name 'a b' must be"},
            {"[group.default]\nrecovery = []\n", "is empty"},
            {"[group.default]\nrecovery = [\"fido\"]\n", "must be a list of"},
-           {"[group.default]\nrecovery = [\"passphrase\", \"passphrase\"]\n", "twice"},
+           {"[group.default]\nrecovery = [\"recovery-key\", \"recovery-key\"]\n", "twice"},
            {"[group.default.tpm]\npcrs = []\n", "is empty"},
            {"[group.default.tpm]\npcrs = [24]\n", "numbers from 0 to 23"},
            {"[group.default.tpm]\npcrs = [7, 7]\n", "contains 7 twice"},
