@@ -26,7 +26,7 @@ enum class Task {
 
 // Why a volume cannot be done now.
 struct Obstacle {
-  std::string what;         // "mounted at /srv/data"
+  std::string what;         // "it is mounted at /srv/data"; both safe to print
   std::string advice;       // "umount /srv/data, or run volseal enroll --unmount"
   bool by_unmount = false;  // `enroll --unmount` takes it away
 };
@@ -38,7 +38,7 @@ struct VolumePlan {
   std::string mapping;  // name under /dev/mapper
   std::string group;
   std::string rule;                 // the rule that decided; "" for the default
-  std::string why;                  // one sentence
+  std::string why;                  // one sentence, safe to print
   std::vector<Obstacle> obstacles;  // refuse: all of them; others: none
   // What the volume was when the plan was made; enroll refuses when it differs.
   std::uint64_t size = 0;  // bytes
@@ -81,18 +81,24 @@ struct PlanOptions {
   std::vector<std::string> only;    // paths; empty: every volume
   bool unmount = false;             // obstacles that enroll --unmount takes away are none
   double bytes_per_second = 200e6;  // of reading and writing in turn, for the estimates
+  // What the machine and this program need to run: a file system that holds one of these is never
+  // unmounted.
+  std::vector<std::string> needed = {"/boot", "/dev", "/etc", "/proc",
+                                     "/run",  "/sys", "/usr", "/var/lib/volseal"};
 };
 
 // Volumes are what holds or can hold data at the top of each stack: see volumes_of in
-// core/coverage.
+// core/coverage. Throws Error{not_found} where `only` names no device, Error{usage} where it names
+// one that is no volume.
 Plan make_plan(const DeviceGraph& graph, const Policy& policy, const PlanOptions& options);
 
 // The volume as it is now still is what the plan was made for; else one sentence saying what
 // changed.
 std::string what_changed(const VolumePlan& planned, const DeviceGraph& now);
 
+// What is to be done first, then what is in the way, then what stays as it is.
 std::string to_text(const Plan& plan, std::size_t columns);
-std::string to_json(const Plan& plan, int indent = 1);
+std::string to_json(const Plan& plan, int indent = 1);  // "schema": "volseal-plan/1"
 
 std::string_view to_string(Task task);
 

@@ -1,0 +1,155 @@
+#include "core/plan/cost.h"
+
+#include "core/base/escape.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace volseal {
+namespace {
+
+constexpr std::uint64_t mib = 1ULL << 20U;
+
+std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Policy& policy) {
+  switch (plan.task) {
+    case Task::encrypt_in_place:
+      // Read once, written once; with the journal, written twice.
+      return plan.size * (policy.resilience == "journal" ? 3 : 2);
+    case Task::resume:
+      if (!device.luks) return 0;
+      return 2 * (device.luks->data_bytes -
+                  std::min(device.luks->encrypted_bytes, device.luks->data_bytes));
+    case Task::format:
+      // The check for blankness (both ends and samples, or all of it), the header, the file
+      // system's first structures: mkfs.ext4 leaves the rest to the kernel.
+      return (policy.blank_check == BlankCheck::full ? plan.size : 40 * mib) + 16 * mib +
+             (plan.filesystem == "none" ? 0 : 64 * mib);
+    case Task::encrypt_swap: return 16 * mib;
+    case Task::nothing:
+    case Task::leave:
+    case Task::forbid:
+    case Task::refuse: break;
+  }
+  return 0;
+}
+
+std::string risk_of(Task task) {
+  switch (task) {
+    case Task::encrypt_in_place:
+      return "the data is rewritten in place: safe against a power cut, not against a failing "
+             "disk; have a backup";
+    case Task::resume: return "the data is rewritten in place, from where it stopped";
+    case Task::format: return "none: it is blank, and is looked at again before it is written";
+    case Task::encrypt_swap: return "none: what lies in swap is of no use after swapoff";
+    case Task::nothing:
+    case Task::leave:
+    case Task::forbid:
+    case Task::refuse: break;
+  }
+  return "none: it is not touched";
+}
+
+// Until every way to open the volume is proven, the volume itself is not written.
+void add_protector_steps(VolumePlan& plan, bool tpm) {
+  plan.steps.emplace_back(
+      "make a LUKS2 header beside the volume, with a recovery key; prove that it opens; hand it "
+      "over");
+  if (tpm) {
+    plan.steps.push_back(fmt::format(
+        "add a keyslot for the TPM secret of group '{}'; prove that it opens", plan.group));
+  }
+}
+
+void add_release_steps(VolumePlan& plan) {
+  for (const std::string& mount : plan.mounts) {
+    plan.steps.push_back(fmt::format("unmount {}", escaped(mount)));
+  }
+  if (plan.swap_active) plan.steps.emplace_back("turn this swap off");
+}
+
+void add_table_step(VolumePlan& plan, std::string_view fstab) {
+  plan.steps.push_back(
+      fmt::format("write its line into /etc/crypttab as '{}'{}", plan.mapping, fstab));
+}
+
+void add_last_steps(VolumePlan& plan, std::string_view back_in_use) {
+  plan.steps.emplace_back("back up the header");
+  plan.steps.push_back(fmt::format("open it as /dev/mapper/{}{}", plan.mapping, back_in_use));
+}
+
+void add_steps(VolumePlan& plan, bool tpm) {
+  const std::string cipher =
+      fmt::format("{}, {} bits, sectors of {} bytes", plan.cipher, plan.key_bits, plan.sector_size);
+  switch (plan.task) {
+    case Task::encrypt_in_place:
+      add_release_steps(plan);
+      plan.steps.emplace_back("check the file system; see that it can give up 32 MiB");
+      add_protector_steps(plan, tpm);
+      plan.steps.emplace_back("shrink the file system by 32 MiB, to make room for the header");
+      plan.steps.emplace_back("move the first 16 MiB to the end; write the header to the head");
+      add_table_step(plan, "; lines of /etc/fstab that name the device get the mapping instead");
+      plan.steps.push_back(fmt::format("encrypt the data ({})", cipher));
+      add_last_steps(plan, plan.mounts.empty() ? "" : " and mount it again");
+      return;
+    case Task::resume:
+      plan.steps.emplace_back("repair what the cut left, by the header's own journal");
+      plan.steps.emplace_back("encrypt the rest of the data");
+      add_table_step(plan, "");
+      add_last_steps(plan, "");
+      return;
+    case Task::format:
+      plan.steps.emplace_back("look again whether it is blank");
+      add_protector_steps(plan, tpm);
+      plan.steps.push_back(fmt::format("write the header to the head ({})", cipher));
+      if (plan.filesystem != "none") {
+        plan.steps.push_back(fmt::format("make an {} file system in it", plan.filesystem));
+      }
+      add_table_step(plan, plan.mount.empty()
+                               ? std::string()
+                               : fmt::format(", and into /etc/fstab at {}", escaped(plan.mount)));
+      add_last_steps(plan, plan.mount.empty() ? "" : " and mount it");
+      return;
+    case Task::encrypt_swap:
+      add_release_steps(plan);
+      add_protector_steps(plan, tpm);
+      plan.steps.push_back(fmt::format("write the header to the head ({})", cipher));
+      plan.steps.emplace_back("make swap in it, with the same UUID and label");
+      add_table_step(plan, "; lines of /etc/fstab that name the device get the mapping instead");
+      add_last_steps(plan, plan.swap_active ? " and turn the swap on" : "");
+      return;
+    case Task::nothing:
+    case Task::leave:
+    case Task::forbid:
+    case Task::refuse: return;
+  }
+}
+
+}  // namespace
+
+void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
+              const PlanOptions& options) {
+  plan.bytes = bytes_of(plan, device, policy);
+  if (plan.bytes > 0 && options.bytes_per_second > 0) {
+    const double seconds = static_cast<double>(plan.bytes) / options.bytes_per_second;
+    plan.estimate = std::chrono::seconds(std::max(1LL, std::llround(seconds)));
+  }
+  plan.risk = risk_of(plan.task);
+  add_steps(plan, policy.group(plan.group).tpm.enabled);
+}
+
+std::uint32_t sector_size_for(const Device& device, Task task, const Policy& policy) {
+  constexpr std::uint32_t large = 4096;
+  constexpr std::uint32_t small = 512;
+  // The kernel refuses encryption sectors that are smaller than the device's.
+  if (device.logical_sector > small) return large;
+  const bool aligned = device.size % large == 0 && device.start % large == 0;
+  // dm-crypt shows its sector as the logical one: a file system with smaller blocks would not mount
+  // again. 0, not known, counts as smaller.
+  const bool blocks_allow = task != Task::encrypt_in_place || device.content.block_size >= large;
+  if (!aligned || !blocks_allow) return small;
+  return policy.sector_size.value_or(large);
+}
+
+}  // namespace volseal

@@ -1,0 +1,15 @@
+// What a task does, step by step, and what it costs.
+#pragma once
+
+#include "core/plan/plan.h"
+
+namespace volseal {
+
+// Fills bytes, estimate, risk and steps; the rest of `plan` is there.
+void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
+              const PlanOptions& options);
+
+// 4096 where the volume's size, its place and its file system's blocks allow it, else 512.
+std::uint32_t sector_size_for(const Device& device, Task task, const Policy& policy);
+
+}  // namespace volseal

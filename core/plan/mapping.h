@@ -1,0 +1,25 @@
+// What a volume will be called under /dev/mapper.
+#pragma once
+
+#include "core/device/device.h"
+#include "core/policy/policy.h"
+
+#include <set>
+#include <string>
+
+namespace volseal {
+
+// Hands out each name once: none that the machine, its crypttab or an earlier volume has.
+class MappingNames {
+ public:
+  explicit MappingNames(const DeviceGraph& graph);
+
+  // The volume's crypttab line decides, then the rule, then what people call it: label, mount
+  // point, "swap", device.
+  std::string choose(const DeviceGraph& graph, DeviceIndex at, const Rule* rule);
+
+ private:
+  std::set<std::string> taken_;
+};
+
+}  // namespace volseal
