@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <functional>
 #include <optional>
 
@@ -111,6 +112,10 @@ std::string as_path(const std::string& source) {
     if (!source.starts_with(tag)) continue;
     std::string value = source.substr(std::string_view(tag).size());
     std::erase(value, '"');
+    // udev writes these UUIDs small; whoever copied one from a firmware menu did not.
+    if (std::string_view(tag) == "PARTUUID=") {
+      std::ranges::transform(value, value.begin(), [](unsigned char c) { return std::tolower(c); });
+    }
     return folder + value;
   }
   return source;
@@ -160,17 +165,23 @@ std::string without_crypttab_entry(std::string_view text, std::string_view name)
 std::string with_fstab_entry(std::string_view text, const FstabEntry& entry) {
   bool found = false;
   std::string out = map_lines(text, [&](const Line& line) -> std::optional<std::string> {
-    if (line.fields.size() < 3 || decode(line.fields[1]) != entry.target) return std::nullopt;
+    // "none" is where every swap area goes: no place that is taken.
+    if (line.fields.size() < 3 || decode(line.fields[1]) != entry.target ||
+        !entry.target.starts_with('/')) {
+      return std::nullopt;
+    }
     found = true;
     // The type first: it stands behind the source, whose place stays the same then.
     const std::string typed = with_field(line, 2, entry.type);
     return with_field(split(typed), 0, entry.source);
   });
   if (found) return out;
-  return with_line(
-      std::move(out),
-      fmt::format("{} {} {} {} 0 2", encode(entry.source), encode(entry.target), encode(entry.type),
-                  entry.options.empty() ? "defaults" : encode(entry.options)));
+  // Looked at by fsck after the root file system; swap is not.
+  const int pass = entry.target.starts_with('/') ? 2 : 0;
+  return with_line(std::move(out),
+                   fmt::format("{} {} {} {} 0 {}", encode(entry.source), encode(entry.target),
+                               encode(entry.type),
+                               entry.options.empty() ? "defaults" : encode(entry.options), pass));
 }
 
 std::string with_fstab_source(std::string_view text, const std::vector<std::string>& names,
@@ -184,10 +195,18 @@ std::string with_fstab_source(std::string_view text, const std::vector<std::stri
 }
 
 void save_table(const Path& path, std::string_view content) {
-  const auto old = read_file_if_any(path);
+  // A table that is a link stays one: what it points to is replaced.
+  const Path file = std::filesystem::weakly_canonical(path);
+  const auto old = read_file_if_any(file);
   if (old == content) return;
-  if (old) write_file(Path(path) += ".volseal-old", *old, 0644);
-  write_file(path, content, 0644);
+  if (old) {
+    const Path aside = Path(path) += ".volseal-old";
+    // As readable as the table itself, and no more.
+    const auto mode = static_cast<mode_t>(std::filesystem::status(file).permissions());
+    std::filesystem::remove(aside);
+    write_file(aside, *old, mode);
+  }
+  write_file(file, content, 0644);
 }
 
 void add_to_crypttab(const Path& path, const CrypttabEntry& entry) {

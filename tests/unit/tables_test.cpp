@@ -74,6 +74,61 @@ TEST(Fstab, ANewMountIsAddedOnce) {
             "/dev/mapper/data /srv/new\\040data ext4 noatime 0 0\n");
 }
 
+const Path data = Path(VOLSEAL_TEST_DATA) / "tables";
+
+TEST(Tables, AnFstabOfAServerKeepsItsLooks) {
+  std::string text = read_file(data / "fstab.before");
+  text = with_fstab_source(
+      text, {"/dev/vdb1", "/dev/disk/by-partuuid/0c1d2e3f-0002-4000-8000-000000000001"},
+      "/dev/mapper/data");
+  text = with_fstab_source(text, {"/dev/dm-1", "/dev/vg0/files", "/dev/mapper/vg0-files"},
+                           "/dev/mapper/srv-files");
+  text = with_fstab_source(text,
+                           {"/dev/vdb2", "/dev/disk/by-uuid/d4e6f80a-1b2c-4d3e-9f40-5162738495a6"},
+                           "/dev/mapper/swap");
+  text = with_fstab_entry(text, {.source = "/dev/mapper/more",
+                                 .target = "/srv/more room",
+                                 .type = "ext4",
+                                 .options = "defaults"});
+  EXPECT_EQ(text, read_file(data / "fstab.after"));
+}
+
+TEST(Tables, ACrypttabOfAServerKeepsItsLooks) {
+  std::string text = read_file(data / "crypttab.before");
+  text = with_crypttab_entry(text, {.name = "cryptswap",
+                                    .source = "UUID=22bb33cc-44dd-4eee-8fff-001122334455",
+                                    .key = "none",
+                                    .options = "luks"});
+  text = with_crypttab_entry(text, {.name = "data",
+                                    .source = "UUID=11aa22bb-33cc-44dd-8eee-ff0011223344",
+                                    .key = "none",
+                                    .options = "luks"});
+  text = without_crypttab_entry(text, "old disk");
+  EXPECT_EQ(text, read_file(data / "crypttab.after"));
+}
+
+TEST(Tables, AMountPointOfNoneIsNotAPlace) {
+  const std::string fstab = "/dev/sda2 none swap sw 0 0\n";
+  EXPECT_EQ(
+      with_fstab_entry(
+          fstab, {.source = "/dev/mapper/swap", .target = "none", .type = "swap", .options = "sw"}),
+      fstab + "/dev/mapper/swap none swap sw 0 0\n");
+}
+
+TEST(Tables, ALinkStaysALinkAndModesStay) {
+  std::string pattern = (std::filesystem::temp_directory_path() / "volseal-tables.XXXXXX").native();
+  const Path folder = ::mkdtemp(pattern.data());
+  write_file(folder / "real", "x UUID=1\n", 0600);
+  std::filesystem::create_symlink("real", folder / "crypttab");
+  save_table(folder / "crypttab", "y UUID=2\n");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "crypttab"));
+  EXPECT_EQ(read_file(folder / "real"), "y UUID=2\n");
+  EXPECT_EQ(read_file(folder / "crypttab.volseal-old"), "x UUID=1\n");
+  EXPECT_EQ(std::filesystem::status(folder / "crypttab.volseal-old").permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::filesystem::remove_all(folder);
+}
+
 TEST(Tables, TheOldTableIsKeptOnceAChange) {
   std::string pattern = (std::filesystem::temp_directory_path() / "volseal-tables.XXXXXX").native();
   const Path folder = ::mkdtemp(pattern.data());
