@@ -1,0 +1,41 @@
+// The watch: wait, look, tell. The decisions are ledger.h's.
+#pragma once
+
+#include "core/watch/ledger.h"
+
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+
+namespace volseal {
+
+struct WatchCallbacks {
+  // Scans and judges. An Error makes the watch try again, until it works.
+  std::function<Sighting()> look;
+  // Called with at least one finding; must not throw.
+  std::function<void(std::span<const Finding>)> tell;
+  // SIGHUP: read the policy again; an Error is reported, and the old one stays.
+  std::function<void()> reload;
+};
+
+// Stamps with this moment.
+void stamp(std::span<Finding> findings);
+
+// Where the graph's disks hang, for Sighting::ports.
+std::map<std::string, std::string> ports_in_sysfs(const DeviceGraph& graph);
+
+struct WatchSummary {
+  std::uint64_t events = 0;  // of the kernel, about block devices
+  std::uint64_t looks = 0;
+  std::uint64_t findings = 0;
+  std::int64_t blind_ms = 0;  // in all
+};
+
+// Until SIGTERM or SIGINT. A burst of events is looked at once udevd has been through with it and
+// quiet for 50 ms, but not later than 250 ms after udevd began, nor 700 ms after the kernel did: a
+// udevd that is slow or hangs may delay the links in /dev/disk, but no finding. Throws Error where
+// it cannot listen.
+WatchSummary watch(const WatchCallbacks& callbacks);
+
+}  // namespace volseal
