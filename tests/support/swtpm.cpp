@@ -34,12 +34,17 @@ constexpr int child_control = 4;
 
 }  // namespace
 
-Swtpm::Swtpm() {
+Swtpm::Swtpm() : Swtpm(Path()) {}
+
+Swtpm::Swtpm(const Path& saved_state) {
   // An absolute folder: with a relative one swtpm's TPM is in failure mode.
   std::string pattern = (std::filesystem::temp_directory_path() / "volseal-tpm.XXXXXX").native();
   if (::mkdtemp(pattern.data()) == nullptr) throw_errno(errno, "make a folder for swtpm");
   folder_ = pattern;
   tcti_ = "swtpm:path=" + (folder_ / "tpm").native();
+  if (!saved_state.empty()) {
+    std::filesystem::copy(saved_state / "tpm2-00.permall", folder_ / "tpm2-00.permall");
+  }
   start("startup-clear");
 }
 

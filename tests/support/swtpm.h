@@ -23,6 +23,8 @@ class Swtpm {
  public:
   // A new TPM, started (TPM2_Startup(CLEAR) is done).
   Swtpm();
+  // A TPM as it once was: goes on from a copy of swtpm's state in that folder.
+  explicit Swtpm(const Path& saved_state);
   Swtpm(const Swtpm&) = delete;
   Swtpm& operator=(const Swtpm&) = delete;
   Swtpm(Swtpm&&) = delete;

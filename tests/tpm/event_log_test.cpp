@@ -3,6 +3,9 @@
 #include "tests/tpm/tpm_test.h"
 #include "tpm/approval.h"
 #include "tpm/explain.h"
+#include "tpm/policy_digest.h"
+
+#include <sstream>
 
 namespace volseal::tpm {
 namespace {
@@ -62,6 +65,43 @@ TEST_F(EventLogTest, ReplayingBothFormatsLeadsToWhatThePcrsHold) {
   EXPECT_THAT(old_log.banks, ElementsAre("sha1"));
   EXPECT_EQ(replay(old_log, "sha1"), replay(log, "sha1"));
   EXPECT_EQ(replay(old_log, "sha256"), PcrValues{});
+}
+
+// Debian's OVMF with Microsoft's keys, a Linux kernel with an initramfs, a TPM over CRB: the log as
+// that kernel showed it, and what it read from the PCRs.
+TEST(RealEventLogTest, OvmfsLogLeadsToWhatThePcrsHeld) {
+  const Path data = Path(VOLSEAL_TPM_DATA);
+  const std::string text = read_file(data / "ovmf-secure-boot.log");
+  const EventLog log = parse_event_log(bytes(text));
+  const PcrValues values = replay(log, "sha256");
+  std::istringstream pcrs(read_file(data / "ovmf-secure-boot.pcrs"));
+  int pcr = 0;
+  std::string hex;
+  int compared = 0;
+  while (pcrs >> pcr >> hex) {
+    const Bytes held = from_hex(hex).value_or(Bytes{});
+    if (unmeasured(held)) {
+      EXPECT_FALSE(values.contains(pcr)) << pcr;
+      continue;
+    }
+    ASSERT_TRUE(values.contains(pcr)) << pcr;
+    EXPECT_EQ(values.at(pcr), held) << pcr;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 9);
+
+  SealedGroup sealed;
+  sealed.bank = "sha256";
+  sealed.pcrs = {4, 7};
+  sealed.events = event_prefixes(log, sealed);
+  EventLog updated = log;
+  for (Event& event : updated.events) {
+    if (describe(event) != "dbx") continue;
+    event.data.back() ^= 1U;
+    event.digests["sha256"] = sha256({event.data});
+  }
+  EXPECT_THAT(changes_of(sealed, 7, {}, updated), ElementsAre("dbx was updated"));
+  EXPECT_THAT(changes_of(sealed, 4, {}, updated), ::testing::IsEmpty());
 }
 
 TEST_F(EventLogTest, TheStartupLocalityIsWherePcr0Begins) {
