@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 namespace volseal {
 namespace {
@@ -47,7 +48,9 @@ bool names_it(const CrypttabEntry& entry, const Device& device) {
 // "/srv/data" → "srv-data". The shortest, where there are several; the root is no name.
 std::string name_of_mount(const DeviceGraph& graph, DeviceIndex at) {
   std::vector<std::string> points = mount_points(graph, at);
-  std::ranges::stable_sort(points, {}, &std::string::size);
+  std::ranges::sort(points, {}, [](const std::string& point) {
+    return std::pair(point.size(), std::string_view(point));
+  });
   for (const std::string& point : points) {
     if (std::string name = plain_name(point); !name.empty()) return name;
   }
