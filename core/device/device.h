@@ -94,7 +94,8 @@ struct LuksHeader {
   std::string reencryption;               // "", "encrypt", "decrypt", "reencrypt"
   std::uint64_t encrypted_bytes = 0;      // of the data, while reencryption == "encrypt"
   std::uint64_t data_bytes = 0;           // the whole, while reencryption == "encrypt"
-  std::string damage;  // why the header could not be read, where the signature is there
+  std::string plaintext;  // the signature that lies in the clear where ciphertext should begin
+  std::string damage;     // why the header could not be read, where the signature is there
 };
 
 // One line of a device-mapper table. Keys are never kept.

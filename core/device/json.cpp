@@ -88,6 +88,7 @@ void describe(Archive& archive, Like<LuksHeader> auto& header) {
   archive("reencryption", header.reencryption);
   archive("encrypted_bytes", header.encrypted_bytes);
   archive("data_bytes", header.data_bytes);
+  archive("plaintext", header.plaintext);
   archive("damage", header.damage);
 }
 

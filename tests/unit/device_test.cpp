@@ -87,6 +87,7 @@ DeviceGraph full_graph() {
       .reencryption = "encrypt",
       .encrypted_bytes = 8,
       .data_bytes = 9,
+      .plaintext = "ext4",
       .damage = "torn"};
   device.below = {0};
   device.mounts = {"/srv"};

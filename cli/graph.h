@@ -1,0 +1,20 @@
+// Where a verb gets its device graph from: this machine, a file, or image files.
+#pragma once
+
+#include "core/device/device.h"
+
+#include <string>
+#include <vector>
+
+namespace volseal {
+
+struct GraphSource {
+  std::string file;                  // --graph; "-" for standard input; empty: this machine
+  std::vector<std::string> volumes;  // devices and image files; empty: all
+};
+
+// The graph of what was asked for. With devices named: they, what they rest on and what stands on
+// them. Throws Error{not_found} for a name that is no device of the graph and no file.
+DeviceGraph get_graph(const GraphSource& source);
+
+}  // namespace volseal

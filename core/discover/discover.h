@@ -1,0 +1,38 @@
+// What is there: sysfs, device-mapper, mounts and the sectors themselves → DeviceGraph.
+//
+// Reads only. The device names and tables come from the kernel, the contents from the sectors; the
+// udev database and the names in /dev are taken for names, never for what is on a device.
+#pragma once
+
+#include "core/base/file.h"
+#include "core/device/device.h"
+
+namespace volseal {
+
+// Where to look. The defaults are the running machine; tests and rescue systems name other trees.
+struct ScanOptions {
+  Path sys = "/sys";
+  Path proc = "/proc";
+  Path dev = "/dev";
+  Path etc = "/etc";
+  // A folder with one file for each device-mapper name, as `dmsetup table NAME` prints it. Empty:
+  // ask the kernel.
+  Path tables;
+};
+
+// Every block device but loop devices without a file, RAM disks, floppies and drives without a
+// medium. A device that cannot be read or goes away meanwhile is in the graph as unreadable or not
+// at all; nothing here fails because of one device. Without root `graph.root` is false and most
+// contents are unreadable. Throws Error{not_found} where there is no /sys/class/block.
+//
+// Leaves that nobody has mounted are claimed exclusively for some microseconds, which is the only
+// way to learn whether the kernel or a program holds them.
+//
+// May block for as long as a device takes to answer a read.
+DeviceGraph scan(const ScanOptions& options = {});
+
+// An image file as a device of kind `file`. Throws Error{not_found, denied, io}, and Error{usage}
+// for what is no regular file.
+Device scan_image(const Path& path);
+
+}  // namespace volseal
