@@ -50,8 +50,8 @@ bool tag_is(std::string_view source, std::string_view tag, const std::string& va
 // fstab(5): the first field.
 bool answers_to(const Device& device, const std::string& source) {
   if (source.starts_with('/')) {
-    const std::vector<std::string> names = names_of(device);
-    return std::ranges::find(names, source) != names.end();
+    return source == device.path || std::ranges::find(device.links, source) != device.links.end() ||
+           (source.starts_with("/dev/") && source.substr(5) == device.name);
   }
   return tag_is(source, "UUID=", device.content.uuid) ||
          tag_is(source, "LABEL=", device.content.label) ||
@@ -63,20 +63,17 @@ bool contains(const std::vector<DeviceIndex>& list, DeviceIndex at) {
   return std::ranges::find(list, at) != list.end();
 }
 
+// Asked of every line for every volume: what is cheap and mostly says no comes first.
 bool fstab_means_it(const DeviceGraph& graph, const FstabEntry& entry,
                     const std::vector<DeviceIndex>& chain) {
-  bool ours = false;
-  for (DeviceIndex i = 0; i < graph.devices.size(); ++i) {
-    const Device& device = graph.devices[i];
-    const bool in_chain = contains(chain, i);
-    if (!in_chain && std::ranges::find(device.mounts, entry.target) != device.mounts.end()) {
-      return false;
-    }
-    if (!answers_to(device, entry.source)) continue;
-    if (!in_chain) return false;
-    ours = true;
+  const auto answers = [&](DeviceIndex at) { return answers_to(graph[at], entry.source); };
+  if (std::ranges::none_of(chain, answers)) return false;
+  for (DeviceIndex other = 0; other < graph.devices.size(); ++other) {
+    if (contains(chain, other)) continue;
+    const std::vector<std::string>& mounts = graph[other].mounts;
+    if (std::ranges::find(mounts, entry.target) != mounts.end() || answers(other)) return false;
   }
-  return ours;
+  return true;
 }
 
 std::vector<std::string> mount_points(const DeviceGraph& graph,
