@@ -33,12 +33,20 @@ std::string find_program(const std::string& name) {
   throw Error(Code::not_found, "run {}: there is no such program", name);
 }
 
-std::string last_line(std::string_view output) {
-  while (!output.empty() && (output.back() == '\n' || output.back() == ' '))
-    output.remove_suffix(1);
-  if (const auto at = output.rfind('\n'); at != std::string_view::npos)
-    output.remove_prefix(at + 1);
-  return escaped(output);
+// The end of what it said. The reason is seldom in the very last line alone.
+std::string last_lines(std::string_view output) {
+  constexpr int wanted = 3;
+  std::string text;
+  for (int lines = 0; lines < wanted && !output.empty();) {
+    const auto newline = output.rfind('\n');
+    const std::string_view line =
+        newline == std::string_view::npos ? output : output.substr(newline + 1);
+    output = newline == std::string_view::npos ? std::string_view() : output.substr(0, newline);
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    text = escaped(line) + (text.empty() ? "" : "; " + text);
+    ++lines;
+  }
+  return text;
 }
 
 struct SpawnActions {
@@ -159,9 +167,9 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
 ProcessResult run_or_throw(const std::vector<std::string>& argv, const std::vector<int>& good) {
   ProcessResult result = run(argv);
   if (std::ranges::find(good, result.status) == good.end()) {
-    std::string line = last_line(result.output);
+    const std::string said = last_lines(result.output);
     throw Error(Code::program_failed, "{} failed with status {}{}{}", argv.at(0), result.status,
-                line.empty() ? "" : ": ", line);
+                said.empty() ? "" : ": ", said);
   }
   return result;
 }

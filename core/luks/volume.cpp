@@ -321,17 +321,19 @@ void Volume::refuse_unsafe() const {
   }
 }
 
-void Volume::activate(const std::string& name, const Secret& passphrase,
-                      const ActivateOptions& options) {
+int Volume::activate(const std::string& name, const Secret& passphrase,
+                     const ActivateOptions& options, std::optional<int> slot) {
   std::uint32_t flags = 0;
   if (options.read_only) flags |= CRYPT_ACTIVATE_READONLY;
   if (options.discard) flags |= CRYPT_ACTIVATE_ALLOW_DISCARDS;
   if (options.no_read_workqueue) flags |= CRYPT_ACTIVATE_NO_READ_WORKQUEUE;
   if (options.no_write_workqueue) flags |= CRYPT_ACTIVATE_NO_WRITE_WORKQUEUE;
   messages_->last.clear();
-  const int r = crypt_activate_by_passphrase(device_.get(), name.c_str(), CRYPT_ANY_SLOT,
-                                             passphrase.chars(), passphrase.size(), flags);
+  const int r =
+      crypt_activate_by_passphrase(device_.get(), name.c_str(), slot.value_or(CRYPT_ANY_SLOT),
+                                   passphrase.chars(), passphrase.size(), flags);
   if (r < 0) fail(r, "map to /dev/mapper/" + name + " the volume");
+  return r;
 }
 
 void deactivate(const std::string& name) {

@@ -97,8 +97,10 @@ class Volume {
   // Throws Error{tampered} for null ciphers and for requirements that no release of volseal sets.
   void refuse_unsafe() const;
 
-  // Maps it to /dev/mapper/NAME. Throws Error{wrong_secret, busy, io}.
-  void activate(const std::string& name, const Secret& passphrase, const ActivateOptions& options);
+  // Maps it to /dev/mapper/NAME, by that keyslot or by any; returns the keyslot. Throws
+  // Error{wrong_secret, busy, io}.
+  int activate(const std::string& name, const Secret& passphrase, const ActivateOptions& options,
+               std::optional<int> slot = {});
 
  private:
   friend class InPlaceEncryption;

@@ -136,7 +136,7 @@ std::vector<CrypttabEntry> parse_crypttab(std::string_view text) {
   return entries;
 }
 
-std::vector<CrypttabEntry> read_crypttab(const Path& path) {
+std::vector<CrypttabEntry> load_crypttab(const Path& path) {
   return parse_crypttab(read_file_if_any(path).value_or(""));
 }
 

@@ -17,7 +17,7 @@ namespace volseal {
 // Lines that are no entry (comments, too few fields) are passed over. Octal escapes are decoded.
 std::vector<CrypttabEntry> parse_crypttab(std::string_view text);
 // Nothing where there is no file. Throws Error by errno.
-std::vector<CrypttabEntry> read_crypttab(const Path& path);
+std::vector<CrypttabEntry> load_crypttab(const Path& path);
 
 // The entry of that name replaced where it stands, or put at the end.
 std::string with_crypttab_entry(std::string_view text, const CrypttabEntry& entry);

@@ -44,6 +44,26 @@ std::vector<int> strangers(const Volume& volume, const GroupToken& token) {
   return added;
 }
 
+// One keyslot area is read and stretched once: either to see that it opens, or to map the volume.
+// Without slots, any may open. Nothing: none does.
+std::optional<int> open(Volume& volume, const UnlockTarget& target, const Secret& passphrase,
+                        const std::vector<int>& slots) {
+  const auto one = [&](std::optional<int> slot) -> std::optional<int> {
+    if (target.mapping.empty()) return volume.opens_with(passphrase, slot);
+    try {
+      return volume.activate(target.mapping, passphrase, target.options, slot);
+    } catch (const Error& error) {
+      if (error.code() != Code::wrong_secret) throw;
+      return std::nullopt;
+    }
+  };
+  if (slots.empty()) return one({});
+  for (const int slot : slots) {
+    if (const auto opened = one(slot)) return opened;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<FoundGroupToken> find_group_token(const Volume& volume) {
@@ -89,9 +109,7 @@ Attempt Unlocker::by_group(const UnlockTarget& target) {
           "the header is not the one that was enrolled: its segments, cipher or volume key differ");
     }
     const Secret passphrase = group_passphrase(volume, token, key.secret);
-    for (const int slot : token.keyslots) {
-      if (const auto opened = volume.opens_with(passphrase, slot)) attempt.keyslot = opened;
-    }
+    attempt.keyslot = open(volume, target, passphrase, token.keyslots);
     if (!attempt.keyslot) {
       return watch.end(Outcome::wrong_secret,
                        "the keyslot of the TPM token does not open with the group's secret");
@@ -100,7 +118,6 @@ Attempt Unlocker::by_group(const UnlockTarget& target) {
       attempt.findings.push_back(
           fmt::format("keyslot {} was added since the enrollment", fmt::join(added, ", ")));
     }
-    if (!target.mapping.empty()) volume.activate(target.mapping, passphrase, target.options);
     return watch.end(Outcome::opened);
   } catch (const Error& error) {
     if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
@@ -123,9 +140,8 @@ Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {
   std::optional<Secret> recovery = normalized_recovery_key(secret);
   if (recovery) attempt.protector = "recovery-key";
   const Secret& given = recovery ? *recovery : secret;
-  attempt.keyslot = volume.opens_with(given);
+  attempt.keyslot = open(volume, target, given, {});
   if (!attempt.keyslot) return watch.end(Outcome::wrong_secret, "no keyslot opens with it");
-  if (!target.mapping.empty()) volume.activate(target.mapping, given, target.options);
   return watch.end(Outcome::opened);
 }
 

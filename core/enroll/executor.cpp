@@ -1,0 +1,441 @@
+#include "core/enroll/executor.h"
+
+#include "core/base/base64.h"
+#include "core/base/clock.h"
+#include "core/base/error.h"
+#include "core/base/human.h"
+#include "core/base/process.h"
+#include "core/enroll/blank.h"
+#include "core/enroll/filesystem.h"
+#include "core/luks/encryption.h"
+#include "core/protect/recovery_key.h"
+#include "core/tables/tables.h"
+#include "core/unlock/unlocker.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <span>
+#include <utility>
+
+namespace volseal {
+
+namespace {
+
+constexpr Phase in_place_phases[] = {Phase::prepared, Phase::shrinking,  Phase::masking,
+                                     Phase::merging,  Phase::moving,     Phase::installing,
+                                     Phase::tables,   Phase::encrypting, Phase::binding};
+constexpr Phase fresh_phases[] = {Phase::prepared, Phase::installing, Phase::filling, Phase::tables,
+                                  Phase::binding};
+
+std::span<const Phase> phases_of(Task task) {
+  switch (task) {
+    case Task::encrypt_in_place:
+    case Task::resume: return in_place_phases;
+    case Task::format:
+    case Task::encrypt_swap: return fresh_phases;
+    case Task::nothing:
+    case Task::leave:
+    case Task::forbid:
+    case Task::refuse: break;
+  }
+  throw Error(Code::internal, "enroll: '{}' is nothing to carry out", to_string(task));
+}
+
+bool is_block_device(const Path& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+// Nobody else has it: no mount, no mapping, no other claim.
+void require_unclaimed(const Path& device) {
+  if (!is_block_device(device)) return;
+  const UniqueFd fd(::open(device.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+  if (!fd && errno == EBUSY) throw Error(Code::busy, "claim {}: it is in use", device.native());
+  if (!fd) throw_errno(errno, "open {}", device.native());
+}
+
+// Where the file system of an encryption in place must end, bytes: 4 KiB blocks, 32 MiB below the
+// end.
+std::uint64_t shrunk_size(std::uint64_t device_size) {
+  return (device_size - in_place_bytes) / 4096 * 4096;
+}
+
+// Names that stay with the device while its content changes.
+std::vector<std::string> lasting_links(const Device& device) {
+  std::vector<std::string> links;
+  for (const std::string& link : device.links) {
+    const bool of_content = link.starts_with("/dev/disk/by-uuid/") ||
+                            link.starts_with("/dev/disk/by-label/") ||
+                            link.starts_with("/dev/disk/by-diskseq/");
+    if (!of_content) links.push_back(link);
+  }
+  return links;
+}
+
+std::uint64_t size_of(const Path& path) {
+  const UniqueFd fd = open_file(path, O_RDONLY);
+  const off_t end = ::lseek(fd.get(), 0, SEEK_END);
+  if (end < 0) throw_errno(errno, "find the size of {}", path.native());
+  return static_cast<std::uint64_t>(end);
+}
+
+void copy_durably(const Path& from, const Path& to) {
+  std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing);
+  sync_fd(open_file(to, O_RDONLY).get(), to.native());
+  sync_folder(to.parent_path());
+}
+
+}  // namespace
+
+Executor::Executor(const Policy& policy, EnrollSettings settings, EnrollWorld world)
+    : policy_(policy),
+      settings_(std::move(settings)),
+      world_(std::move(world)),
+      journal_(settings_.state) {}
+
+void Executor::say(const JournalEntry& entry, const std::string& step) const {
+  if (world_.on_step) world_.on_step(entry.plan, step);
+}
+
+bool Executor::uses_tpm(const VolumePlan& plan) const {
+  return policy_.group(plan.group).tpm.enabled;
+}
+
+void Executor::advance(JournalEntry& entry, Phase phase) {
+  entry.phase = phase;
+  journal_.write(entry);
+}
+
+void Executor::enroll(const VolumePlan& plan) {
+  const DeviceGraph graph = world_.scan();
+  if (const std::string changed = what_changed(plan, graph); !changed.empty()) {
+    throw Error(Code::unsafe, "enroll {}: {}", plan.path, changed);
+  }
+  const auto at = graph.find(plan.path);
+  if (!at) throw Error(Code::not_found, "enroll {}: it is gone", plan.path);
+  const Path device = plan.path;
+  world_.record(plan, plan.luks_uuid, "enroll.start", "started");
+  if (plan.task == Task::resume) {
+    // Our own encryption in place, but its journal is lost: the header has all that matters.
+    JournalEntry entry{
+        .id = to_hex(Secret::random(8).bytes()), .plan = plan, .phase = Phase::tables};
+    entry.links = lasting_links(graph[*at]);
+    entry.luks_uuid = plan.luks_uuid;
+    entry.started_at = utc_now();
+    journal_.write(entry);
+    carry_on(std::move(entry), device);
+    return;
+  }
+  release(plan);
+  std::optional<JournalEntry> entry;
+  try {
+    require_unclaimed(device);
+    preflight(plan, device);
+    entry = prepare(plan, device, lasting_links(graph[*at]));
+  } catch (...) {
+    // Nothing has begun: everything goes back to where it was.
+    journal_.remove_strays();
+    restore_use(plan, device);
+    throw;
+  }
+  carry_on(std::move(*entry), device);
+}
+
+void Executor::resume(JournalEntry entry) {
+  const DeviceGraph graph = world_.scan();
+  const Path device = find_again(entry, graph);
+  const Device& now = graph[*graph.find(device.native())];
+  world_.record(entry.plan, entry.luks_uuid, "enroll.resume", "started");
+  if (entry.phase < Phase::encrypting && entry.phase != Phase::tables) {
+    // Until its header is installed, the volume may have been mounted again since the cut.
+    VolumePlan held = entry.plan;
+    held.mounts = now.mounts;
+    held.swap_active = now.swap_active;
+    release(held);
+    require_unclaimed(device);
+  }
+  carry_on(std::move(entry), device);
+}
+
+Path Executor::find_again(const JournalEntry& entry, const DeviceGraph& graph) const {
+  const auto same_size = [&](const Device& device) { return device.size == entry.plan.size; };
+  for (const Device& device : graph.devices) {
+    if (device.luks && device.luks->uuid == entry.luks_uuid && same_size(device))
+      return device.path;
+  }
+  // Before and while the header is written there is no LUKS UUID to go by.
+  const auto linked = [&](const Device& device) {
+    return std::ranges::any_of(entry.links, [&](const std::string& link) {
+      return std::ranges::find(device.links, link) != device.links.end();
+    });
+  };
+  for (const Device& device : graph.devices) {
+    if (!same_size(device)) continue;
+    if (entry.links.empty() ? device.name == entry.plan.name : linked(device)) return device.path;
+  }
+  throw Error(Code::not_found, "go on with {}: no device of {} bears one of its names (journal {})",
+              entry.plan.path, human_size(entry.plan.size),
+              (journal_.folder() / (entry.id + ".json")).native());
+}
+
+// Takes the volume out of use, where the person allowed it.
+void Executor::release(const VolumePlan& plan) {
+  if (plan.mounts.empty() && !plan.swap_active) return;
+  if (!settings_.unmount) {
+    throw Error(Code::busy, "enroll {}: it is {}", plan.path,
+                plan.swap_active ? "active swap" : "mounted at " + plan.mounts.front());
+  }
+  if (plan.swap_active) run_or_throw({"swapoff", plan.path});
+  std::vector<std::string> mounts = plan.mounts;
+  std::ranges::sort(mounts, std::ranges::greater{}, &std::string::size);
+  for (const std::string& mount : mounts) run_or_throw({"umount", mount});
+}
+
+// Puts the volume back into the use that it had. A failure is for the person to see, not to undo.
+void Executor::restore_use(const VolumePlan& plan, const Path& device) const {
+  if (!settings_.unmount) return;
+  if (plan.swap_active) run({"swapon", device.native()});
+  std::vector<std::string> mounts = plan.mounts;
+  std::ranges::sort(mounts, {}, &std::string::size);
+  for (const std::string& mount : mounts) run({"mount", device.native(), mount});
+}
+
+// What can go wrong is found before a key is handed to anybody.
+void Executor::preflight(const VolumePlan& plan, const Path& device) {
+  if (const std::uint64_t size = size_of(device); size != plan.size) {
+    throw Error(Code::unsafe, "enroll {}: it has {} bytes, the plan says {}", plan.path, size,
+                plan.size);
+  }
+  if (uses_tpm(plan)) world_.group(plan.group);
+  if (plan.task == Task::encrypt_in_place) {
+    require_sound_ext(device);
+    require_ext_fits(device, shrunk_size(plan.size));
+  } else if (plan.task == Task::format) {
+    require_blank(device, policy_.blank_check);
+  }
+}
+
+JournalEntry Executor::prepare(const VolumePlan& plan, const Path& device,
+                               const std::vector<std::string>& links) {
+  JournalEntry entry{.id = to_hex(Secret::random(8).bytes()),
+                     .plan = plan,
+                     .phase = Phase::prepared,
+                     .links = links};
+  entry.started_at = utc_now();
+  make_folder(journal_.folder());
+  const Path header = journal_.pristine_header(entry.id);
+  // libcryptsetup wants a file that is there, with room for the first block.
+  write_file(header, std::string(4096, '\0'));
+
+  Volume volume = Volume::format(header, {.cipher = plan.cipher,
+                                          .key_bits = plan.key_bits,
+                                          .sector_size = plan.sector_size,
+                                          .label = "",
+                                          .data_device = device});
+  entry.luks_uuid = volume.uuid();
+
+  say(entry, "recovery keyslot");
+  Secret recovery = new_recovery_key();
+  const int recovery_slot = add_recovery_key(volume, nullptr, recovery);
+  if (Volume::load(header).opens_with(recovery) != recovery_slot) {
+    throw Error(Code::internal, "prove the recovery key of {}: it does not open", plan.path);
+  }
+  world_.hand_over(plan, entry.luks_uuid, recovery);
+  world_.record(plan, entry.luks_uuid, "recovery-key.hand-over", "ok");
+
+  if (uses_tpm(plan)) {
+    say(entry, "TPM keyslot");
+    const GroupMaterial material = world_.group(plan.group);
+    // While data moves, the binding covers what does not change, and says so.
+    const std::string scope = plan.task == Task::encrypt_in_place ? "reencrypt" : "full";
+    add_group_protector(volume, &recovery, plan.group, material, scope);
+    prove_group_protector(header, *world_.protector);
+    world_.record(plan, entry.luks_uuid, "keyslot.add", "ok");
+  }
+  fresh_recovery_ = std::move(recovery);
+  fresh_id_ = entry.id;
+  sync_fd(open_file(header, O_RDONLY).get(), header.native());
+  journal_.write(entry);
+  return entry;
+}
+
+void Executor::carry_on(JournalEntry entry, const Path& device) {
+  const auto phases = phases_of(entry.plan.task);
+  const auto first = std::ranges::find(phases, entry.phase);
+  if (first == phases.end()) {
+    throw Error(Code::damaged,
+                "go on with {}: its journal names the phase '{}', which its task does not have",
+                entry.plan.path, to_string(entry.phase));
+  }
+  for (auto phase = first; phase != phases.end(); ++phase) {
+    if (entry.phase != *phase) advance(entry, *phase);
+    perform(entry, device);
+  }
+  world_.record(entry.plan, entry.luks_uuid, "enroll.finish", "ok");
+  journal_.remove(entry);
+  put_back(entry, device);
+}
+
+// Each case may be entered again after a cut in its middle; its comment says why that is safe.
+void Executor::perform(const JournalEntry& entry, const Path& device) {
+  const VolumePlan& plan = entry.plan;
+  switch (entry.phase) {
+    case Phase::prepared: return;
+    case Phase::shrinking:
+      // The device itself is not written. Again: on a new snapshot.
+      say(entry, "shrinking the file system");
+      shrinking(entry, device).on_snapshot(shrunk_size(plan.size));
+      return;
+    case Phase::masking:
+      // What is cleared is in the snapshot's store, so the merge brings it back.
+      shrinking(entry, device).mask();
+      return;
+    case Phase::merging:
+      // device-mapper notes in the store what has been merged, and goes on there.
+      shrinking(entry, device).merge();
+      return;
+    case Phase::moving: {
+      // Copies the head to free room at the end; the head stays. Again: from the pristine header.
+      say(entry, "moving the first 16 MiB");
+      copy_durably(journal_.pristine_header(entry.id), journal_.working_header(entry.id));
+      const Volume header = Volume::load(journal_.working_header(entry.id));
+      const Secret secret = secret_for(entry, header);
+      const auto slot = header.opens_with(secret);
+      if (!slot)
+        throw Error(Code::wrong_secret, "go on with {}: its header does not open", plan.path);
+      InPlaceEncryption::begin(journal_.working_header(entry.id), device, secret, *slot,
+                               plan.sector_size);
+      return;
+    }
+    case Phase::installing: {
+      // What the header overwrites is blank, expendable swap, or has its copy at the end.
+      say(entry, "writing the LUKS header");
+      const bool moved = plan.task == Task::encrypt_in_place;
+      install_header(moved ? journal_.working_header(entry.id) : journal_.pristine_header(entry.id),
+                     device, plan.task != Task::format);
+      world_.record(plan, entry.luks_uuid, "header.install", "ok");
+      return;
+    }
+    case Phase::tables: write_tables(entry); return;
+    case Phase::encrypting: encrypt(entry, device); return;
+    case Phase::filling: fill(entry, device); return;
+    case Phase::binding: bind(entry, device); return;
+  }
+}
+
+Shrinking Executor::shrinking(const JournalEntry& entry, const Path& device) const {
+  return {device, journal_.snapshot_store(entry.id), "volseal-" + entry.id};
+}
+
+Secret Executor::secret_for(const JournalEntry& entry, const Volume& volume) {
+  if (fresh_recovery_ && fresh_id_ == entry.id) return fresh_recovery_->clone();
+  std::string why = "this volume has no TPM protector";
+  if (const auto found = find_group_token(volume)) {
+    try {
+      return group_passphrase(volume, found->token, world_.group(found->token.group).secret);
+    } catch (const Error& error) {
+      const bool tpm = error.code() == Code::no_tpm || error.code() == Code::tpm_failed ||
+                       error.code() == Code::tpm_refused;
+      if (!tpm) throw;
+      why = error.what();
+    }
+  }
+  std::optional<Secret> typed =
+      world_.ask_secret ? world_.ask_secret(entry.plan, why) : std::nullopt;
+  if (!typed) throw Error(Code::tpm_refused, "go on with {}: {}", entry.plan.path, why);
+  if (auto recovery = normalized_recovery_key(*typed)) typed = std::move(recovery);
+  if (!volume.opens_with(*typed))
+    throw Error(Code::wrong_secret, "go on with {}: no keyslot opens with it", entry.plan.path);
+  return std::move(*typed);
+}
+
+// Before the data is rewritten, so that a machine that restarts meanwhile opens the volume.
+void Executor::write_tables(const JournalEntry& entry) {
+  say(entry, "crypttab and fstab");
+  const VolumePlan& plan = entry.plan;
+  add_to_crypttab(settings_.crypttab, {.name = plan.mapping,
+                                       .source = "UUID=" + entry.luks_uuid,
+                                       .key = "none",
+                                       .options = policy_.crypttab_options});
+  std::vector<std::string> names = entry.links;
+  names.push_back(plan.path);
+  names.push_back("/dev/" + plan.name);
+  repoint_fstab(settings_.fstab, names, "/dev/mapper/" + plan.mapping);
+  if (!plan.mount.empty()) {
+    add_to_fstab(settings_.fstab, {.source = "/dev/mapper/" + plan.mapping,
+                                   .target = plan.mount,
+                                   .type = plan.filesystem,
+                                   .options = "defaults"});
+  }
+}
+
+void Executor::encrypt(const JournalEntry& entry, const Path& device) {
+  const Volume volume = Volume::load(device);
+  volume.refuse_unsafe();
+  const Secret secret = secret_for(entry, volume);
+  // Somebody may have opened it since a cut: then it goes on under the mapping, in use.
+  const std::string& mapping = entry.plan.mapping;
+  const std::string mapped = is_mapping_of(mapping, entry.luks_uuid) ? mapping : "";
+  say(entry, "encrypting");
+  if (!InPlaceEncryption::run(device, secret, mapped, world_.progress)) {
+    world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
+    throw Error(Code::interrupted,
+                "encrypt {}: stopped; its data is safe and half of it may be encrypted",
+                entry.plan.path);
+  }
+}
+
+void Executor::fill(const JournalEntry& entry, const Path& device) {
+  if (!settings_.map) return;
+  const VolumePlan& plan = entry.plan;
+  map(entry, device);
+  const Path mapping = Path("/dev/mapper") / plan.mapping;
+  if (plan.task == Task::encrypt_swap) {
+    say(entry, "making the swap area");
+    make_swap(mapping, plan.content_uuid, plan.content_label);
+  } else if (plan.filesystem == "ext4") {
+    say(entry, "making the file system");
+    make_ext4(mapping, plan.content_label);
+  }
+}
+
+void Executor::bind(const JournalEntry& entry, const Path& device) {
+  say(entry, "binding and backing up the header");
+  Volume volume = Volume::load(device);
+  if (const auto found = find_group_token(volume)) {
+    bind_fully(volume, world_.group(found->token.group));
+    prove_group_protector(device, *world_.protector);
+  }
+  const Path folder = policy_.header_backups;
+  make_folder(folder);
+  const Path backup = folder / (entry.luks_uuid + ".luks-header");
+  // A run that was cut off here left one that may be torn.
+  std::filesystem::remove(backup);
+  back_up_header(device, backup);
+}
+
+void Executor::map(const JournalEntry& entry, const Path& device) {
+  const std::string& name = entry.plan.mapping;
+  if (is_mapping_of(name, entry.luks_uuid)) return;
+  Volume volume = Volume::load(device);
+  volume.refuse_unsafe();
+  volume.activate(name, secret_for(entry, volume), {});
+}
+
+// The data is safe whatever happens here: what fails is said, and the next boot does it.
+void Executor::put_back(const JournalEntry& entry, const Path& device) {
+  if (!settings_.map) return;
+  map(entry, device);
+  VolumePlan use = entry.plan;
+  if (!use.mount.empty()) {
+    std::filesystem::create_directories(use.mount);
+    use.mounts = {use.mount};
+  }
+  restore_use(use, Path("/dev/mapper") / entry.plan.mapping);
+  fresh_recovery_.reset();
+}
+
+}  // namespace volseal

@@ -1,0 +1,96 @@
+// Plan → encrypted volumes.
+//
+// Order, for every volume (design, "Recovery"): recovery keyslot → proven → handed over and
+// acknowledged → TPM keyslot → proven → data → crypttab → header backup. Until the recovery key has
+// been acknowledged and both keyslots are proven, nothing of the device but a file-system check is
+// written. After that a journal says where it stands; Executor::resume goes on from there.
+#pragma once
+
+#include "core/enroll/journal.h"
+#include "core/enroll/protectors.h"
+#include "core/enroll/shrinking.h"
+#include "core/luks/encryption.h"
+#include "core/plan/plan.h"
+#include "core/policy/policy.h"
+#include "core/protect/group_protector.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace volseal {
+
+// The world as the executor needs it; the command line and the tests supply it.
+struct EnrollWorld {
+  // The machine as it is now.
+  std::function<DeviceGraph()> scan;
+  // The group's secret; made where the group is new. Throws Error{no_tpm ...}.
+  std::function<GroupMaterial(const std::string& group)> group;
+  // Used to prove TPM keyslots. Never null while `group` works.
+  GroupProtector* protector = nullptr;
+  // Gives the key to a person or a file. Returns only when that is acknowledged; throws to stop.
+  std::function<void(const VolumePlan&, const std::string& luks_uuid, const Secret& key)> hand_over;
+  // Asks for a recovery key when the TPM does not answer while resuming; nothing: nobody there.
+  std::function<std::optional<Secret>(const VolumePlan&, const std::string& why)> ask_secret;
+  std::function<void(const VolumePlan&, const std::string& step)> on_step;
+  // Bytes; false stops at the next safe point.
+  EncryptionProgress progress;
+  // One line an event, before and after what cannot be undone.
+  std::function<void(const VolumePlan&, const std::string& luks_uuid, const std::string& action,
+                     const std::string& outcome)>
+      record;
+};
+
+struct EnrollSettings {
+  Path state = "/var/lib/volseal";
+  Path crypttab = "/etc/crypttab";
+  Path fstab = "/etc/fstab";
+  bool unmount = false;  // unmount and swapoff what is in the way, and put it back afterwards
+  bool map = true;       // false only for image files, which nothing can map without device-mapper
+};
+
+class Executor {
+ public:
+  Executor(const Policy& policy, EnrollSettings settings, EnrollWorld world);
+
+  // Carries out one volume's plan. Throws Error; Error{interrupted} when progress said stop.
+  // Throws Error{unsafe} where the volume is no longer what the plan was made for.
+  void enroll(const VolumePlan& plan);
+
+  // Goes on with what a cut left. Throws Error{not_found} where the device is gone.
+  void resume(JournalEntry entry);
+
+  const Journal& journal() const { return journal_; }
+
+ private:
+  void release(const VolumePlan& plan);
+  void restore_use(const VolumePlan& plan, const Path& device) const;
+  void preflight(const VolumePlan& plan, const Path& device);
+  JournalEntry prepare(const VolumePlan& plan, const Path& device,
+                       const std::vector<std::string>& links);
+  void carry_on(JournalEntry entry, const Path& device);
+  void advance(JournalEntry& entry, Phase phase);
+  void perform(const JournalEntry& entry, const Path& device);
+  void write_tables(const JournalEntry& entry);
+  void encrypt(const JournalEntry& entry, const Path& device);
+  void fill(const JournalEntry& entry, const Path& device);
+  void bind(const JournalEntry& entry, const Path& device);
+  void map(const JournalEntry& entry, const Path& device);
+  void put_back(const JournalEntry& entry, const Path& device);
+  bool uses_tpm(const VolumePlan& plan) const;
+  Shrinking shrinking(const JournalEntry& entry, const Path& device) const;
+  Secret secret_for(const JournalEntry& entry, const Volume& volume);
+  Path find_again(const JournalEntry& entry, const DeviceGraph& graph) const;
+  void say(const JournalEntry& entry, const std::string& step) const;
+
+  const Policy& policy_;
+  EnrollSettings settings_;
+  EnrollWorld world_;
+  Journal journal_;
+  // The recovery key of the volume at work, until it is done: what opens it where there is no TPM.
+  std::optional<Secret> fresh_recovery_;
+  std::string fresh_id_;
+};
+
+}  // namespace volseal

@@ -1,0 +1,149 @@
+#include "core/enroll/journal.h"
+
+#include "core/base/error.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+
+namespace volseal {
+
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::array phases = {
+    Phase::prepared,   Phase::shrinking, Phase::masking,    Phase::merging, Phase::moving,
+    Phase::installing, Phase::tables,    Phase::encrypting, Phase::filling, Phase::binding};
+constexpr std::array tasks = {Task::encrypt_in_place, Task::resume, Task::format,
+                              Task::encrypt_swap};
+
+template <typename T, std::size_t N>
+T named(const std::array<T, N>& values, const std::string& name) {
+  const auto at = std::ranges::find_if(values, [&](T value) { return to_string(value) == name; });
+  if (at == values.end())
+    throw Error(Code::damaged, "read a journal: '{}' is no phase or task", name);
+  return *at;
+}
+
+Json json_of(const JournalEntry& entry) {
+  const VolumePlan& plan = entry.plan;
+  return {{"schema", "volseal-journal/1"},
+          {"id", entry.id},
+          {"phase", to_string(entry.phase)},
+          {"task", to_string(plan.task)},
+          {"path", plan.path},
+          {"name", plan.name},
+          {"links", entry.links},
+          {"size", plan.size},
+          {"luks_uuid", entry.luks_uuid},
+          {"mapping", plan.mapping},
+          {"group", plan.group},
+          {"content_type", plan.content_type},
+          {"content_uuid", plan.content_uuid},
+          {"content_label", plan.content_label},
+          {"cipher", plan.cipher},
+          {"key_bits", plan.key_bits},
+          {"sector_size", plan.sector_size},
+          {"filesystem", plan.filesystem},
+          {"mount", plan.mount},
+          {"mounts", plan.mounts},
+          {"swap_active", plan.swap_active},
+          {"bytes", plan.bytes},
+          {"started_at", entry.started_at}};
+}
+
+JournalEntry entry_of(const Json& json) {
+  if (json.at("schema") != "volseal-journal/1")
+    throw Error(Code::damaged, "read a journal: its schema is unknown");
+  JournalEntry entry;
+  VolumePlan& plan = entry.plan;
+  entry.id = json.at("id");
+  entry.phase = named(phases, json.at("phase"));
+  plan.task = named(tasks, json.at("task"));
+  plan.path = json.at("path");
+  plan.name = json.at("name");
+  entry.links = json.at("links");
+  plan.size = json.at("size");
+  entry.luks_uuid = json.at("luks_uuid");
+  plan.mapping = json.at("mapping");
+  plan.group = json.at("group");
+  plan.content_type = json.at("content_type");
+  plan.content_uuid = json.at("content_uuid");
+  plan.content_label = json.at("content_label");
+  plan.cipher = json.at("cipher");
+  plan.key_bits = json.at("key_bits");
+  plan.sector_size = json.at("sector_size");
+  plan.filesystem = json.at("filesystem");
+  plan.mount = json.at("mount");
+  plan.mounts = json.at("mounts").get<std::vector<std::string>>();
+  plan.swap_active = json.at("swap_active");
+  plan.bytes = json.at("bytes");
+  entry.started_at = json.at("started_at");
+  return entry;
+}
+
+void remove_if_any(const Path& path) {
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+}
+
+}  // namespace
+
+std::string_view to_string(Phase phase) {
+  switch (phase) {
+    case Phase::prepared: return "prepared";
+    case Phase::shrinking: return "shrinking";
+    case Phase::masking: return "masking";
+    case Phase::merging: return "merging";
+    case Phase::moving: return "moving";
+    case Phase::installing: return "installing";
+    case Phase::tables: return "tables";
+    case Phase::encrypting: return "encrypting";
+    case Phase::filling: return "filling";
+    case Phase::binding: return "binding";
+  }
+  return "prepared";
+}
+
+void Journal::write(const JournalEntry& entry) const {
+  make_folder(folder_);
+  write_file(folder_ / (entry.id + ".json"), json_of(entry).dump(1) + "\n");
+}
+
+void Journal::remove(const JournalEntry& entry) const {
+  // The journal goes first: without it, what is left of the header files is a stray.
+  remove_if_any(folder_ / (entry.id + ".json"));
+  sync_folder(folder_);
+  remove_strays();
+}
+
+std::vector<JournalEntry> Journal::unfinished() const {
+  std::vector<JournalEntry> entries;
+  if (!std::filesystem::is_directory(folder_)) return entries;
+  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    if (file.path().extension() != ".json" || file.path().filename().native().starts_with('.'))
+      continue;
+    try {
+      entries.push_back(entry_of(Json::parse(read_file(file.path()))));
+    } catch (const Json::exception&) {
+      throw Error(Code::damaged, "read the journal {}: it is not what volseal writes",
+                  file.path().native());
+    }
+  }
+  std::ranges::sort(entries, {}, &JournalEntry::started_at);
+  return entries;
+}
+
+void Journal::remove_strays() const {
+  if (!std::filesystem::is_directory(folder_)) return;
+  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    const Path& path = file.path();
+    const bool kept = path.extension() == ".json" ||
+                      std::filesystem::exists(Path(path).replace_extension(".json"));
+    if (!kept && !file.is_directory()) remove_if_any(path);
+  }
+}
+
+}  // namespace volseal

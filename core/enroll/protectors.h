@@ -1,0 +1,35 @@
+// Adding and removing what opens a volume. A protector counts only once it was proven to open.
+#pragma once
+
+#include "core/luks/volume.h"
+#include "core/protect/group_protector.h"
+
+#include <string>
+
+namespace volseal {
+
+// A group's secret, and how the TPM holds it.
+struct GroupMaterial {
+  std::string sealed;  // GroupToken::sealed
+  Secret secret;
+};
+
+// Keyslot first, token second, proof third; a failure takes the keyslot back. A power cut in
+// between leaves a keyslot without a token: it shows as "passphrase" and can be removed.
+// `existing`: what opens the volume now; nullptr right after Volume::format. Returns the keyslot.
+int add_recovery_key(Volume& volume, const Secret* existing, const Secret& key);
+int add_passphrase(Volume& volume, const Secret* existing, const Secret& passphrase);
+int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,
+                        const GroupMaterial& material, const std::string& binding_scope);
+
+// Writes the token anew: full binding over the header as it is, all of its keyslots known.
+void bind_fully(Volume& volume, const GroupMaterial& material);
+
+// The whole way that a boot takes: header from `device`, unseal, binding, keyslot. Throws
+// Error{tpm_refused, tampered, wrong_secret} when it does not open.
+void prove_group_protector(const Path& device, GroupProtector& protector);
+
+// Removes the keyslot and what tokens say of it. Throws Error{unsafe} for the last keyslot.
+void remove_protector(Volume& volume, int keyslot);
+
+}  // namespace volseal
