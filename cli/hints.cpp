@@ -14,7 +14,7 @@ std::string_view hint_for(Code code) {
     case Code::usage: return "see 'volseal --help', or 'volseal VERB --help'";
     case Code::bad_policy: return "correct that line; 'man volseal-policy' explains every key";
     case Code::bad_graph: return "make a new one with 'volseal scan --json > FILE'";
-    case Code::not_found: return "'volseal scan' lists the devices that are there";
+    case Code::not_found: return "check the name; 'volseal scan' lists the devices that are there";
     case Code::not_luks:
       return "'volseal scan' says what is on it; 'volseal plan' says how it would be encrypted";
     case Code::damaged:

@@ -39,12 +39,17 @@ int run_verb(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("-q,--quiet", session.options.quiet, "only warnings and errors");
   app.add_flag("-v,--verbose", session.options.verbose, "say what is being done");
-  add_scan(app, session);
   app.parse_complete_callback([&] {
     log::set_level(session.options.quiet     ? log::Level::quiet
                    : session.options.verbose ? log::Level::verbose
                                              : log::Level::normal);
   });
+
+  // In the order of the sentence: discover, report, plan, enroll, unlock.
+  add_scan(app, session);
+  add_enroll(app, session);
+  add_protector(app, session);
+  add_unlock(app, session);
 
   try {
     app.parse(argc, argv);

@@ -1,0 +1,74 @@
+#include "cli/attempt.h"
+
+#include "cli/exit_status.h"
+#include "cli/output.h"
+#include "core/base/escape.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace volseal {
+
+int exit_status_for(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::opened: return exit_status::good;
+    case Outcome::wrong_secret: return exit_status::wrong_secret;
+    case Outcome::needs_pin:
+    case Outcome::wrong_pin:
+    case Outcome::locked_out:
+    case Outcome::policy_mismatch:
+    case Outcome::revoked:
+    case Outcome::not_mine:
+    case Outcome::unavailable: return exit_status::tpm;
+    case Outcome::damaged: return exit_status::failed;
+    case Outcome::tampered: return exit_status::refused;
+  }
+  return exit_status::failed;
+}
+
+std::string_view hint_for(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::opened: return "";
+    case Outcome::wrong_secret: return "'volseal protector list VOLUME' lists what opens it";
+    case Outcome::needs_pin: return "run it at a terminal, where the PIN can be asked for";
+    case Outcome::wrong_pin:
+      return "try again; after too many wrong PINs the TPM locks for a while";
+    case Outcome::locked_out:
+      return "wait, or use the recovery key: 'volseal unlock VOLUME --key-file FILE'";
+    case Outcome::policy_mismatch:
+      return "open it with the recovery key ('volseal unlock VOLUME'), find out what changed, then "
+             "enroll the TPM anew";
+    case Outcome::revoked:
+      return "open it with the recovery key, then approve this boot state anew";
+    case Outcome::not_mine:
+      return "open it with the recovery key, then 'volseal protector add tpm VOLUME' on this "
+             "machine";
+    case Outcome::damaged:
+      return "open it with the recovery key; header backups are in /var/lib/volseal/headers";
+    case Outcome::tampered:
+      return "do not type a passphrase into it; compare the header with its backup in "
+             "/var/lib/volseal/headers";
+    case Outcome::unavailable:
+      return "check 'ls /dev/tpm*' and --tcti; the recovery key opens without a TPM";
+  }
+  return "";
+}
+
+int report_attempt(const Attempt& attempt, std::string_view verb) {
+  const std::string device = escaped(attempt.device.native());
+  if (attempt.outcome == Outcome::opened) {
+    print_out(fmt::format("{} {} by {} (keyslot {}, {} ms)\n", device, verb, attempt.protector,
+                          attempt.keyslot.value_or(-1), attempt.took.count()));
+  } else {
+    fmt::print(stderr, "volseal: {} by {}: {}: {}\n", device, attempt.protector,
+               to_string(attempt.outcome), escaped(attempt.reason));
+    fmt::print(stderr, "  {}\n", hint_for(attempt.outcome));
+  }
+  for (const std::string& finding : attempt.findings) {
+    fmt::print(stderr, "volseal: warning: {}: {}\n", device, escaped(finding));
+  }
+  return exit_status_for(attempt.outcome);
+}
+
+}  // namespace volseal

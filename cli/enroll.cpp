@@ -1,0 +1,217 @@
+// volseal enroll: carries out the plan.
+#include "cli/exit_status.h"
+#include "cli/hints.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/prompt.h"
+#include "cli/recovery_page.h"
+#include "cli/verb.h"
+#include "cli/world.h"
+#include "core/base/clock.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/log.h"
+#include "core/discover/discover.h"
+#include "core/enroll/executor.h"
+#include "core/plan/plan.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace volseal {
+
+namespace {
+
+struct EnrollOptions {
+  std::vector<std::string> volumes;
+  bool unmount = false;
+  bool yes = false;
+  std::optional<Path> recovery_key_dir;
+};
+
+// Set by SIGINT and SIGTERM; the encryption stops at its next safe point.
+std::atomic<bool> stop_wanted{false};
+extern "C" void on_stop_signal(int /*signal*/) {
+  stop_wanted = true;
+}
+
+class Run {
+ public:
+  Run(const EnrollOptions& options, const Session& session)
+      : options_(options),
+        session_(session),
+        policy_(load_policy(session.options.policy)),
+        groups_(session.options, policy_),
+        audit_(audit_log_of(session.options), "enroll"),
+        executor_(policy_, {.state = session.options.state, .unmount = options.unmount}, world()) {}
+
+  int all() {
+    finish_what_was_cut_off();
+    const PlanOptions plan_options{
+        .today = utc_now().substr(0, 10), .only = options_.volumes, .unmount = options_.unmount};
+    const Plan plan = make_plan(scan(), policy_, plan_options);
+    print_out(to_text(plan, columns(STDOUT_FILENO)));
+    if (!plan.has_work())
+      return std::max(status_, plan.has_obstacles() ? exit_status::refused : exit_status::good);
+    require_place_for_recovery_keys();
+    if (!options_.yes && !confirm("Carry this out?")) {
+      throw Error(Code::usage, "enroll: not confirmed; say --yes where there is no terminal");
+    }
+    for (const VolumePlan& volume : plan.volumes) {
+      if (!is_work(volume.task)) continue;
+      attempt(volume.path, [&] { executor_.enroll(volume); });
+    }
+    if (plan.has_obstacles()) status_ = std::max(status_, exit_status::refused);
+    return status_;
+  }
+
+ private:
+  static bool is_work(Task task) {
+    switch (task) {
+      case Task::encrypt_in_place:
+      case Task::resume:
+      case Task::format:
+      case Task::encrypt_swap: return true;
+      case Task::nothing:
+      case Task::leave:
+      case Task::forbid:
+      case Task::refuse: return false;
+    }
+    return false;
+  }
+
+  void finish_what_was_cut_off() {
+    executor_.journal().remove_strays();
+    for (JournalEntry& entry : executor_.journal().unfinished()) {
+      const std::string path = entry.plan.path;
+      log::note("going on with {}, which was cut off while {}", escaped(path),
+                to_string(entry.phase));
+      attempt(path, [&] { executor_.resume(std::move(entry)); });
+    }
+  }
+
+  // One volume's failure keeps no other one from being encrypted; a stop does.
+  template <typename F>
+  void attempt(const std::string& path, F action) {
+    try {
+      action();
+      progress_.reset();
+      print_out(fmt::format("{} is encrypted\n", escaped(path)));
+    } catch (const Error& error) {
+      progress_.reset();
+      audit_.record({.action = "enroll.finish",
+                     .outcome = "failed",
+                     .volume = path,
+                     .detail = {{"error", error.what()}}});
+      const bool everywhere = error.code() == Code::interrupted || error.code() == Code::no_tpm ||
+                              error.code() == Code::tpm_failed || error.code() == Code::no_space;
+      if (everywhere) throw;
+      status_ = std::max(status_, report_error(error));
+    }
+  }
+
+  void require_place_for_recovery_keys() {
+    if (options_.recovery_key_dir) {
+      make_folder(*options_.recovery_key_dir);
+      return;
+    }
+    if (!can_ask()) {
+      throw Error(Code::usage,
+                  "enroll: nobody is there to take the recovery keys; give --recovery-key-dir");
+    }
+  }
+
+  void hand_over(const VolumePlan& volume, const std::string& uuid, const Secret& key) {
+    if (!options_.recovery_key_dir) {
+      hand_over_on_terminal(volume.path, uuid, key);
+      return;
+    }
+    // The key alone: usable as a key file as it is.
+    const Path file =
+        *options_.recovery_key_dir / fmt::format("{}-{}.recovery-key", volume.mapping, uuid);
+    write_secret_file(file, key);
+    log::note("the recovery key of {} is in {}; move it to a safe place off this machine",
+              escaped(volume.path), file.native());
+  }
+
+  EnrollWorld world() {
+    return {
+        .scan = [] { return scan(); },
+        .group = [this](const std::string& name) { return groups_.open(name); },
+        .protector = &groups_.protector(),
+        .hand_over = [this](const VolumePlan& volume, const std::string& uuid,
+                            const Secret& key) { hand_over(volume, uuid, key); },
+        .ask_secret =
+            [](const VolumePlan& volume, const std::string& why) {
+              fmt::print(stderr, "volseal: {}: {}\n", escaped(volume.path), escaped(why));
+              return ask_secret(fmt::format("Recovery key of {}", escaped(volume.path)));
+            },
+        .on_step =
+            [this](const VolumePlan& volume, const std::string& step) {
+              progress_.reset();
+              log::note("{}: {}", escaped(volume.path), step);
+              if (step == "encrypting") progress_.emplace(escaped(volume.path));
+            },
+        .progress =
+            [this](std::uint64_t done, std::uint64_t total) {
+              if (progress_) progress_->update(done, total);
+              return !stop_wanted;
+            },
+        .record =
+            [this](const VolumePlan& volume, const std::string& uuid, const std::string& action,
+                   const std::string& outcome) {
+              audit_.record({.action = action,
+                             .outcome = outcome,
+                             .volume = volume.path,
+                             .luks_uuid = uuid,
+                             .group = volume.group,
+                             .detail = {{"task", std::string(to_string(volume.task))},
+                                        {"rule", volume.rule}}});
+            },
+    };
+  }
+
+  const EnrollOptions& options_;
+  const Session& session_;
+  Policy policy_;
+  Groups groups_;
+  AuditLog audit_;
+  std::optional<Progress> progress_;
+  Executor executor_;
+  int status_ = exit_status::good;
+};
+
+int enroll(const EnrollOptions& options, const Session& session) {
+  if (::geteuid() != 0) throw Error(Code::denied, "enroll: only root can");
+  make_folder(session.options.state);
+  const FileLock lock(session.options.state / "lock");
+  struct sigaction action{};
+  action.sa_handler = on_stop_signal;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  return Run(options, session).all();
+}
+
+}  // namespace
+
+void add_enroll(CLI::App& app, Session& session) {
+  CLI::App* verb = app.add_subcommand(
+      "enroll", "encrypt what the policy wants encrypted; goes on after a power cut");
+  auto options = std::make_shared<EnrollOptions>();
+  verb->add_option("VOLUME", options->volumes, "only these; else every volume of the plan");
+  verb->add_flag("--unmount", options->unmount,
+                 "unmount and swapoff what is in the way, and put it back afterwards");
+  verb->add_flag("--yes", options->yes, "do not ask whether to carry the plan out");
+  verb->add_option("--recovery-key-dir", options->recovery_key_dir,
+                   "write each recovery key to a file there instead of showing it at the terminal");
+  verb->callback([options, &session] { session.status = enroll(*options, session); });
+}
+
+}  // namespace volseal

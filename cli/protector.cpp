@@ -1,0 +1,336 @@
+// volseal protector add|list|test|remove: what opens a volume.
+#include "cli/attempt.h"
+#include "cli/exit_status.h"
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "cli/recovery_page.h"
+#include "cli/verb.h"
+#include "cli/world.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/enroll/protectors.h"
+#include "core/luks/header.h"
+#include "core/luks/volume.h"
+#include "core/protect/recovery_key.h"
+#include "core/unlock/unlocker.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace volseal {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ProtectorOptions {
+  std::string kind;
+  Path volume;
+  std::string group = "default";
+  std::optional<Path> key_file;
+  std::optional<Path> new_key_file;
+  std::optional<int> keyslot;
+  bool json = false;
+};
+
+std::string kind_of(const std::string& token_type) {
+  if (token_type == "volseal-tpm2") return "tpm";
+  if (token_type == "systemd-recovery") return "recovery-key";
+  if (token_type == "systemd-fido2") return "fido2";
+  return token_type;
+}
+
+struct Listed {
+  int keyslot = 0;
+  std::string kind;
+  std::string stretch;
+  std::string group;
+};
+
+std::vector<Listed> protectors_of(const LuksHeader& header) {
+  std::vector<Listed> list;
+  for (const Keyslot& slot : header.keyslots) {
+    if (slot.type == "reencrypt") continue;
+    Listed entry{.keyslot = slot.id, .kind = "passphrase", .stretch = slot.pbkdf, .group = ""};
+    for (const Token& token : header.tokens) {
+      if (std::ranges::find(token.keyslots, slot.id) == token.keyslots.end()) continue;
+      entry.kind = kind_of(token.type);
+      entry.group = token.group;
+    }
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+LuksHeader header_of(const Path& volume) {
+  if (!std::filesystem::exists(volume)) {
+    throw Error(Code::not_found, "open {}: there is no such device or file", volume.native());
+  }
+  auto header = read_header(volume);
+  if (!header)
+    throw Error(Code::not_luks, "list the protectors of {}: it has no LUKS header",
+                volume.native());
+  return std::move(*header);
+}
+
+void list(const ProtectorOptions& options) {
+  const LuksHeader header = header_of(options.volume);
+  const auto protectors = protectors_of(header);
+  if (options.json) {
+    Json json = {{"schema", "volseal-protectors/1"},
+                 {"volume", to_valid_utf8(options.volume.native())},
+                 {"luks_uuid", to_valid_utf8(header.uuid)},
+                 {"damage", to_valid_utf8(header.damage)},
+                 {"protectors", Json::array()}};
+    for (const Listed& entry : protectors) {
+      json["protectors"].push_back({{"keyslot", entry.keyslot},
+                                    {"kind", to_valid_utf8(entry.kind)},
+                                    {"stretch", to_valid_utf8(entry.stretch)},
+                                    {"group", to_valid_utf8(entry.group)}});
+    }
+    print_out(json.dump(1) + "\n");
+    return;
+  }
+  std::string text = fmt::format("{}  LUKS{} {}\n", escaped(options.volume.native()),
+                                 header.version, escaped(header.uuid));
+  if (!header.damage.empty()) text += fmt::format("  damaged: {}\n", escaped(header.damage));
+  text += fmt::format("  {:7}  {:14}  {:9}  {}\n", "KEYSLOT", "KIND", "STRETCH", "GROUP");
+  for (const Listed& entry : protectors) {
+    text += fmt::format("  {:<7}  {:14}  {:9}  {}\n", entry.keyslot, escaped(entry.kind),
+                        escaped(entry.stretch), escaped(entry.group));
+  }
+  print_out(text);
+}
+
+void record(const Session& session, const std::string& action, const std::string& outcome,
+            const Volume& volume, const std::string& kind, const std::string& group = {}) {
+  AuditLog(audit_log_of(session.options), "protector")
+      .record({.action = action,
+               .outcome = outcome,
+               .volume = volume.path().native(),
+               .luks_uuid = volume.uuid(),
+               .group = group,
+               .detail = {{"kind", kind}}});
+}
+
+// What opens the volume now: the group's own secret where that works, so that nobody needs to be
+// asked for a recovery key only to add another protector.
+Secret way_in(const ProtectorOptions& options, const Volume& volume, Groups& groups) {
+  if (!options.key_file) {
+    if (const auto found = find_group_token(volume)) {
+      const GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
+      if (key.outcome == Outcome::opened) {
+        Secret passphrase = group_passphrase(volume, found->token, key.secret);
+        if (volume.opens_with(passphrase)) return passphrase;
+      }
+    }
+  }
+  Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
+  if (auto recovery = normalized_recovery_key(given)) given = std::move(*recovery);
+  if (!volume.opens_with(given)) {
+    throw Error(Code::wrong_secret, "open {}: no keyslot opens with what was given",
+                options.volume.native());
+  }
+  return given;
+}
+
+// On a terminal with all that belongs to it; into a pipe the key and nothing else.
+void show(const ProtectorOptions& options, const Volume& volume, const Secret& key) {
+  if (is_terminal(STDOUT_FILENO)) {
+    show_recovery_key(STDOUT_FILENO, options.volume.native(), volume.uuid(), key);
+    return;
+  }
+  write_all(STDOUT_FILENO, key.view(), "standard output");
+  write_all(STDOUT_FILENO, "\n", "standard output");
+}
+
+void add(const ProtectorOptions& options, const Session& session) {
+  Volume volume = Volume::load(options.volume);
+  volume.refuse_unsafe();
+  if (volume.version() != 2 && options.kind != "passphrase") {
+    throw Error(Code::usage,
+                "add {} to {}: it is LUKS1, which has no room for tokens; convert it first with "
+                "'cryptsetup convert'",
+                options.kind, options.volume.native());
+  }
+  const Policy policy = load_policy(session.options.policy);
+  Groups groups(session.options, policy);
+  const Secret existing = way_in(options, volume, groups);
+  record(session, "protector.add", "started", volume, options.kind,
+         options.kind == "tpm" ? options.group : "");
+
+  int slot = -1;
+  if (options.kind == "recovery-key") {
+    const Secret key = new_recovery_key();
+    slot = add_recovery_key(volume, &existing, key);
+    try {
+      show(options, volume, key);
+    } catch (...) {
+      // A key that nobody has seen is a keyslot that nobody can use.
+      remove_protector(volume, slot);
+      throw;
+    }
+  } else if (options.kind == "passphrase") {
+    const Secret passphrase =
+        options.new_key_file ? read_secret(*options.new_key_file) : ask_new_secret("passphrase");
+    if (passphrase.size() < 8) {
+      throw Error(Code::usage, "add a passphrase to {}: fewer than 8 characters",
+                  options.volume.native());
+    }
+    slot = add_passphrase(volume, &existing, passphrase);
+  } else {
+    const GroupMaterial material = groups.open(options.group);
+    slot = add_group_protector(volume, &existing, options.group, material, "full");
+    // Its own keyslot belongs to what is known from now on.
+    bind_fully(volume, material);
+    prove_group_protector(options.volume, groups.protector());
+  }
+  record(session, "protector.add", "ok", volume, options.kind,
+         options.kind == "tpm" ? options.group : "");
+  fmt::print(stderr, "volseal: keyslot {} of {} opens with the new {}\n", slot,
+             escaped(options.volume.native()), options.kind);
+}
+
+int test(const ProtectorOptions& options, const Session& session) {
+  const Policy policy = load_policy(session.options.policy);
+  Groups groups(session.options, policy);
+  const auto protectors = protectors_of(header_of(options.volume));
+  const auto wanted = [&](const Listed& entry) {
+    return !options.keyslot || entry.keyslot == *options.keyslot;
+  };
+  if (std::ranges::none_of(protectors, wanted)) {
+    throw Error(Code::not_found, "test {}: it has no such keyslot", options.volume.native());
+  }
+  // Without a secret only the TPM can be tried; with one, it is tried on every keyslot.
+  Attempt attempt;
+  const bool by_tpm =
+      !options.key_file && std::ranges::any_of(protectors, [&](const Listed& entry) {
+        return wanted(entry) && entry.kind == "tpm";
+      });
+  if (by_tpm) {
+    Unlocker unlocker(groups.protector(), pin_from_terminal());
+    attempt = unlocker.by_group({.device = options.volume, .mapping = ""});
+  } else {
+    const Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
+    attempt = Unlocker::by_secret({.device = options.volume, .mapping = ""}, given);
+    if (attempt.outcome == Outcome::opened && options.keyslot &&
+        attempt.keyslot != options.keyslot) {
+      attempt.outcome = Outcome::wrong_secret;
+      attempt.reason = fmt::format("it opens keyslot {}, not {}", attempt.keyslot.value_or(-1),
+                                   *options.keyslot);
+    }
+  }
+  AuditLog(audit_log_of(session.options), "protector")
+      .record({.action = "protector.test",
+               .outcome = std::string(to_string(attempt.outcome)),
+               .volume = options.volume.native(),
+               .luks_uuid = attempt.luks_uuid,
+               .group = attempt.group,
+               .detail = {{"kind", attempt.protector}}});
+  if (options.json) {
+    const Json json = {{"schema", "volseal-attempt/1"},
+                       {"volume", to_valid_utf8(options.volume.native())},
+                       {"protector", attempt.protector},
+                       {"outcome", to_string(attempt.outcome)},
+                       {"reason", to_valid_utf8(attempt.reason)},
+                       {"keyslot", attempt.keyslot ? Json(*attempt.keyslot) : Json()},
+                       {"findings", attempt.findings},
+                       {"milliseconds", attempt.took.count()}};
+    print_out(json.dump(1) + "\n");
+    return exit_status_for(attempt.outcome);
+  }
+  return report_attempt(attempt, "opens");
+}
+
+void remove(const ProtectorOptions& options, const Session& session) {
+  Volume volume = Volume::load(options.volume);
+  const auto protectors = protectors_of(header_of(options.volume));
+  const auto at = std::ranges::find(protectors, *options.keyslot, &Listed::keyslot);
+  const std::string kind = at == protectors.end() ? "passphrase" : at->kind;
+  // Removing the last way in that was proven to work would lock everybody out: what remains must be
+  // shown to open, by somebody who has it.
+  const Policy policy = load_policy(session.options.policy);
+  Groups groups(session.options, policy);
+  bool proven = false;
+  if (kind != "tpm" && !options.key_file && find_group_token(volume)) {
+    Unlocker unlocker(groups.protector(), pin_from_terminal());
+    const Attempt attempt = unlocker.by_group({.device = options.volume, .mapping = ""});
+    proven = attempt.outcome == Outcome::opened && attempt.keyslot != options.keyslot;
+  }
+  if (!proven) {
+    Secret given =
+        existing_secret(options.key_file, escaped(options.volume.native()) + " that stays");
+    if (auto recovery = normalized_recovery_key(given)) given = std::move(*recovery);
+    bool other = false;
+    for (const int slot : volume.keyslots()) {
+      if (slot != *options.keyslot && volume.opens_with(given, slot)) other = true;
+    }
+    if (!other) {
+      throw Error(Code::wrong_secret,
+                  "remove keyslot {} of {}: what was given opens none of those that would stay",
+                  *options.keyslot, options.volume.native());
+    }
+  }
+  record(session, "protector.remove", "started", volume, kind);
+  remove_protector(volume, *options.keyslot);
+  record(session, "protector.remove", "ok", volume, kind);
+  fmt::print(stderr, "volseal: keyslot {} ({}) of {} is gone; header backups still hold it\n",
+             *options.keyslot, kind, escaped(options.volume.native()));
+}
+
+}  // namespace
+
+void add_protector(CLI::App& app, Session& session) {
+  CLI::App* verb = app.add_subcommand("protector", "what opens a volume: add, list, test, remove");
+  verb->require_subcommand(1);
+  auto options = std::make_shared<ProtectorOptions>();
+  const auto volume = [options](CLI::App* sub) {
+    sub->add_option("VOLUME", options->volume, "block device or image file")->required();
+  };
+  const auto key_file = [options](CLI::App* sub) {
+    sub->add_option(
+        "--key-file", options->key_file,
+        "file with a passphrase or recovery key that opens it now; - for standard input");
+  };
+
+  CLI::App* add_verb = verb->add_subcommand("add", "add a protector, proven before it counts");
+  add_verb->add_option("KIND", options->kind, "tpm, recovery-key or passphrase")
+      ->required()
+      ->check(CLI::IsMember({"tpm", "recovery-key", "passphrase"}));
+  volume(add_verb);
+  key_file(add_verb);
+  add_verb->add_option("--new-key-file", options->new_key_file,
+                       "passphrase: the new one, from a file");
+  add_verb->add_option("--group", options->group, "tpm: the group of the policy")
+      ->capture_default_str();
+  add_verb->callback([options, &session] { add(*options, session); });
+
+  CLI::App* list_verb = verb->add_subcommand("list", "list what opens a volume");
+  volume(list_verb);
+  list_verb->add_flag("--json", options->json, "as JSON");
+  list_verb->callback([options] { list(*options); });
+
+  CLI::App* test_verb = verb->add_subcommand("test", "open a keyslot without mapping the volume");
+  volume(test_verb);
+  key_file(test_verb);
+  test_verb->add_option("--keyslot", options->keyslot, "only this one");
+  test_verb->add_flag("--json", options->json, "as JSON");
+  test_verb->callback([options, &session] { session.status = test(*options, session); });
+
+  CLI::App* remove_verb =
+      verb->add_subcommand("remove", "destroy a keyslot, once another one was shown to open");
+  volume(remove_verb);
+  key_file(remove_verb);
+  remove_verb->add_option("--keyslot", options->keyslot, "the keyslot to destroy")->required();
+  remove_verb->callback([options, &session] { remove(*options, session); });
+}
+
+}  // namespace volseal

@@ -1,0 +1,89 @@
+#include "cli/recovery_page.h"
+
+#include "cli/prompt.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/file.h"
+#include "core/protect/recovery_key.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <qrcodegen/qrcodegen.h>
+
+#include <algorithm>
+
+namespace volseal {
+
+namespace {
+
+// Two rows of modules a line of text, in half blocks, light on dark: any telephone reads it. The C
+// library works in buffers that we own, so nothing of the key is left in its memory.
+Secret qr_text(const Secret& key) {
+  Secret work(qrcodegen_BUFFER_LEN_MAX);
+  Secret code(qrcodegen_BUFFER_LEN_MAX);
+  std::ranges::copy(key.bytes(), work.bytes().begin());
+  if (!qrcodegen_encodeBinary(work.bytes().data(), key.size(), code.bytes().data(),
+                              qrcodegen_Ecc_MEDIUM, qrcodegen_VERSION_MIN, qrcodegen_VERSION_MAX,
+                              qrcodegen_Mask_AUTO, true)) {
+    throw Error(Code::internal, "make a QR code: the key is too long");
+  }
+  constexpr int border = 4;  // ISO/IEC 18004 section 6.3.8
+  const int size = qrcodegen_getSize(code.bytes().data());
+  const auto light = [&](int x, int y) { return !qrcodegen_getModule(code.bytes().data(), x, y); };
+  // Three bytes of UTF-8 a character at the most.
+  const auto side = static_cast<std::size_t>(size + 2 * border);
+  Secret text(side * side * 3);
+  std::size_t at = 0;
+  const auto put = [&](std::string_view piece) {
+    for (const char c : piece) text.bytes()[at++] = static_cast<std::uint8_t>(c);
+  };
+  for (int y = -border; y < size + border; y += 2) {
+    put("  ");
+    for (int x = -border; x < size + border; ++x) {
+      const bool upper = light(x, y);
+      const bool lower = light(x, y + 1);
+      put(upper && lower ? "█" : upper ? "▀" : lower ? "▄" : " ");
+    }
+    put("\n");
+  }
+  text.truncate(at);
+  return text;
+}
+
+}  // namespace
+
+void show_recovery_key(int fd, std::string_view volume, std::string_view luks_uuid,
+                       const Secret& key) {
+  write_all(fd,
+            fmt::format("\nRecovery key of {} (LUKS {})\n"
+                        "It opens the volume without the TPM, on any machine. It is shown once and "
+                        "kept nowhere.\n\n  ",
+                        escaped(volume), luks_uuid),
+            "the terminal");
+  write_all(fd, key.view(), "the terminal");
+  write_all(fd, "\n\n", "the terminal");
+  write_all(fd, qr_text(key).view(), "the terminal");
+  write_all(fd, "\n", "the terminal");
+}
+
+void hand_over_on_terminal(std::string_view volume, std::string_view luks_uuid, const Secret& key) {
+  const UniqueFd terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
+  if (!terminal) {
+    throw Error(Code::usage,
+                "hand over the recovery key of {}: there is no terminal; give --recovery-key-dir",
+                volume);
+  }
+  show_recovery_key(terminal.get(), volume, luks_uuid, key);
+  const std::string_view last = key.view().substr(key.size() - 8);
+  for (int tries = 0; tries < 3; ++tries) {
+    const auto typed = ask_secret("Write it down, then type its last eight letters");
+    if (!typed) break;
+    if (typed->view() == last) return;
+    fmt::print(stderr, "volseal: that is not its last group\n");
+  }
+  throw Error(Code::interrupted,
+              "hand over the recovery key of {}: it was not acknowledged; nothing was changed",
+              volume);
+}
+
+}  // namespace volseal

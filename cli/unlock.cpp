@@ -1,0 +1,278 @@
+// volseal unlock: opens volumes, by TPM first.
+#include "cli/attempt.h"
+#include "cli/exit_status.h"
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "cli/verb.h"
+#include "cli/world.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/log.h"
+#include "core/discover/discover.h"
+#include "core/tables/tables.h"
+#include "core/unlock/unlocker.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace volseal {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct UnlockOptions {
+  bool all = false;
+  bool test = false;
+  bool json = false;
+  std::vector<std::string> volumes;
+  std::string name;
+  std::optional<Path> key_file;
+};
+
+// crypttab(5) options that concern activation; the rest is for others to read.
+ActivateOptions activate_options(std::string_view options) {
+  ActivateOptions result;
+  while (!options.empty()) {
+    const auto comma = options.find(',');
+    const std::string_view option = options.substr(0, comma);
+    result.discard |= option == "discard";
+    result.read_only |= option == "readonly" || option == "read-only";
+    result.no_read_workqueue |= option == "no-read-workqueue";
+    result.no_write_workqueue |= option == "no-write-workqueue";
+    if (comma == std::string_view::npos) break;
+    options.remove_prefix(comma + 1);
+  }
+  return result;
+}
+
+std::optional<std::string> uuid_in(const std::string& source) {
+  for (const std::string_view prefix : {"UUID=", "/dev/disk/by-uuid/"}) {
+    if (source.starts_with(prefix)) return source.substr(prefix.size());
+  }
+  return std::nullopt;
+}
+
+bool is_source_of(const std::string& source, const Device& device) {
+  if (const auto uuid = uuid_in(source)) return device.luks && device.luks->uuid == *uuid;
+  return device.path == source || "/dev/" + device.name == source ||
+         std::ranges::find(device.links, source) != device.links.end();
+}
+
+bool has_group_token(const Device& device) {
+  return device.luks && std::ranges::any_of(device.luks->tokens, [](const Token& token) {
+           return token.type == "volseal-tpm2";
+         });
+}
+
+// Every line of crypttab whose volume is there and has a TPM token of ours.
+std::vector<UnlockTarget> targets_of_crypttab(const DeviceGraph& graph) {
+  std::vector<UnlockTarget> targets;
+  for (const CrypttabEntry& entry : graph.crypttab) {
+    const auto device = std::ranges::find_if(graph.devices, [&](const Device& candidate) {
+      return has_group_token(candidate) && is_source_of(entry.source, candidate);
+    });
+    if (device == graph.devices.end()) continue;
+    targets.push_back({.device = device->path,
+                       .mapping = entry.name,
+                       .options = activate_options(entry.options)});
+  }
+  for (const Device& device : graph.devices) {
+    const bool listed = std::ranges::any_of(
+        targets, [&](const UnlockTarget& target) { return target.device == device.path; });
+    if (has_group_token(device) && !listed) {
+      log::warning("{} is enrolled, but no line of crypttab names it; it stays locked",
+                   escaped(device.path));
+    }
+  }
+  return targets;
+}
+
+// The mapping's name: --name, else the line of crypttab, else luks-UUID as systemd and udisks do.
+UnlockTarget target_of(const std::string& volume, const UnlockOptions& options) {
+  UnlockTarget target{.device = volume, .mapping = options.name};
+  if (options.test) {
+    target.mapping.clear();
+    return target;
+  }
+  const LuksHeader header = [&] {
+    const Volume loaded = Volume::load(volume);
+    LuksHeader found;
+    found.uuid = loaded.uuid();
+    return found;
+  }();
+  for (const CrypttabEntry& entry : load_crypttab("/etc/crypttab")) {
+    if (uuid_in(entry.source) != header.uuid && entry.source != volume) continue;
+    target.options = activate_options(entry.options);
+    if (target.mapping.empty()) target.mapping = entry.name;
+  }
+  if (target.mapping.empty()) target.mapping = "luks-" + header.uuid;
+  return target;
+}
+
+bool is_block(const Path& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+Json json_of(const Attempt& attempt) {
+  return {{"volume", to_valid_utf8(attempt.device.native())},
+          {"mapping", attempt.mapping},
+          {"luks_uuid", to_valid_utf8(attempt.luks_uuid)},
+          {"group", to_valid_utf8(attempt.group)},
+          {"protector", attempt.protector},
+          {"outcome", to_string(attempt.outcome)},
+          {"reason", to_valid_utf8(attempt.reason)},
+          {"keyslot", attempt.keyslot ? Json(*attempt.keyslot) : Json()},
+          {"findings", attempt.findings},
+          {"milliseconds", attempt.took.count()}};
+}
+
+class Run {
+ public:
+  Run(const UnlockOptions& options, const Session& session)
+      : options_(options),
+        protectors_(session.options, policy_),
+        unlocker_(protectors_.protector(), pin_from_terminal()),
+        audit_(audit_log_of(session.options), "unlock") {}
+
+  int over(const std::vector<UnlockTarget>& targets) {
+    int status = exit_status::good;
+    for (const UnlockTarget& target : targets) {
+      try {
+        status = std::max(status, one(target));
+      } catch (const Error& error) {
+        // One broken disk keeps no other one locked.
+        if (targets.size() == 1) throw;
+        fmt::print(stderr, "volseal: {}\n", error.what());
+        status = std::max(status, exit_status::failed);
+      }
+    }
+    if (options_.json) {
+      const Json json = {{"schema", "volseal-unlock/1"}, {"attempts", attempts_}};
+      print_out(json.dump(1) + "\n");
+    } else if (targets.empty()) {
+      print_out("nothing to unlock: no line of crypttab names an enrolled volume that is there\n");
+    }
+    return status;
+  }
+
+ private:
+  int one(const UnlockTarget& target) {
+    if (!target.mapping.empty() &&
+        is_mapping_of(target.mapping, Volume::load(target.device).uuid())) {
+      if (!options_.json)
+        print_out(
+            fmt::format("{} is open as {}\n", escaped(target.device.native()), target.mapping));
+      return exit_status::good;
+    }
+    Attempt attempt = options_.key_file
+                          ? Unlocker::by_secret(target, read_secret(*options_.key_file))
+                          : unlocker_.by_group(target);
+    tell(attempt);
+    // A person at a terminal gets to type the recovery key; a script gets the status. What looks
+    // tampered with is not offered for typing.
+    const bool may_ask = !options_.key_file && !options_.json && !options_.all && can_ask() &&
+                         attempt.outcome != Outcome::opened && attempt.outcome != Outcome::tampered;
+    for (int tries = 0; may_ask && tries < 3 && attempt.outcome != Outcome::opened; ++tries) {
+      const auto typed = ask_secret(
+          fmt::format("Recovery key or passphrase of {}", escaped(target.device.native())));
+      if (!typed || typed->empty()) break;
+      attempt = Unlocker::by_secret(target, *typed);
+      tell(attempt);
+    }
+    return exit_status_for(attempt.outcome);
+  }
+
+  void tell(const Attempt& attempt) {
+    log_attempt(attempt);
+    if (options_.json) {
+      attempts_.push_back(json_of(attempt));
+    } else {
+      report_attempt(attempt, attempt.mapping.empty()
+                                  ? "opens"
+                                  : fmt::format("opened as {}", attempt.mapping));
+    }
+  }
+
+  // Early in boot the log's file system may still be read-only: a volume is not kept shut for that.
+  void log_attempt(const Attempt& attempt) {
+    try {
+      record(attempt);
+    } catch (const Error& error) {
+      log::warning("the attempt on {} is not in the log: {}", escaped(attempt.device.native()),
+                   error.what());
+    }
+  }
+
+  void record(const Attempt& attempt) const {
+    audit_.record({.action = options_.test ? "unlock.test" : "unlock",
+                   .outcome = std::string(to_string(attempt.outcome)),
+                   .volume = attempt.device.native(),
+                   .luks_uuid = attempt.luks_uuid,
+                   .group = attempt.group,
+                   .detail = {{"protector", attempt.protector},
+                              {"mapping", attempt.mapping},
+                              {"reason", attempt.reason},
+                              {"milliseconds", std::to_string(attempt.took.count())}}});
+  }
+
+  const UnlockOptions& options_;
+  Policy policy_;  // the TPM needs none to unseal
+  Groups protectors_;
+  Unlocker unlocker_;
+  AuditLog audit_;
+  Json attempts_ = Json::array();
+};
+
+int unlock(const UnlockOptions& options, const Session& session) {
+  if (options.all == !options.volumes.empty()) {
+    throw Error(Code::usage, "unlock: name a volume, or say --all");
+  }
+  if (!options.name.empty() && options.volumes.size() != 1) {
+    throw Error(Code::usage, "unlock: --name goes with one volume");
+  }
+  std::vector<UnlockTarget> targets;
+  if (options.all) {
+    targets = targets_of_crypttab(scan());
+    if (options.test) {
+      for (UnlockTarget& target : targets) target.mapping.clear();
+    }
+  } else {
+    for (const std::string& volume : options.volumes) {
+      if (!options.test && std::filesystem::exists(volume) && !is_block(volume)) {
+        throw Error(Code::usage,
+                    "unlock {}: it is no block device; --test opens the keyslot without mapping",
+                    volume);
+      }
+      targets.push_back(target_of(volume, options));
+    }
+  }
+  return Run(options, session).over(targets);
+}
+
+}  // namespace
+
+void add_unlock(CLI::App& app, Session& session) {
+  CLI::App* verb =
+      app.add_subcommand("unlock", "open volumes: by TPM, else by what a person knows");
+  auto options = std::make_shared<UnlockOptions>();
+  verb->add_flag("--all", options->all, "every enrolled volume that crypttab names");
+  verb->add_flag("--test", options->test, "open the keyslot, map nothing");
+  verb->add_flag("--json", options->json, "as JSON; asks nothing");
+  verb->add_option("--name", options->name,
+                   "name under /dev/mapper; else crypttab's, else luks-UUID");
+  verb->add_option("--key-file", options->key_file,
+                   "recovery key or passphrase from a file; - for standard input");
+  verb->add_option("VOLUME", options->volumes, "block devices; image files with --test");
+  verb->callback([options, &session] { session.status = unlock(*options, session); });
+}
+
+}  // namespace volseal

@@ -1,0 +1,42 @@
+// The machine's TPM and log as verbs use them.
+#pragma once
+
+#include "cli/verb.h"
+#include "core/audit/audit.h"
+#include "core/enroll/protectors.h"
+#include "core/policy/policy.h"
+#include "core/protect/group_protector.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace volseal {
+
+// Asks at the terminal for the PIN of a group.
+AskPin pin_from_terminal();
+
+// Groups of this machine, opened at most once in this process.
+class Groups {
+ public:
+  Groups(const Options& options, const Policy& policy);
+  ~Groups();
+  Groups(const Groups&) = delete;
+  Groups& operator=(const Groups&) = delete;
+  Groups(Groups&&) = delete;
+  Groups& operator=(Groups&&) = delete;
+
+  // The group's secret; the group is made where it is new. Throws Error{no_tpm, tpm_refused ...}.
+  GroupMaterial open(const std::string& name);
+  GroupProtector& protector() { return *protector_; }
+
+ private:
+  const Options& options_;
+  const Policy& policy_;
+  std::unique_ptr<GroupProtector> protector_;
+  std::map<std::string, GroupMaterial> opened_;
+};
+
+Path audit_log_of(const Options& options);
+
+}  // namespace volseal

@@ -1,0 +1,222 @@
+// The program as people use it: exit statuses, what it says, and that bad input changes nothing.
+#include "tests/support/image.h"
+#include "tests/support/swtpm.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+
+namespace volseal {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+
+struct Result {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+class CliTest : public ImageTest {
+ protected:
+  CliTest() {
+    swtpm.extend(7, "firmware");
+    write_file(folder / "policy.toml", "");
+  }
+
+  // A shell only to keep the two outputs apart; the arguments are passed as they are.
+  Result volseal(const std::vector<std::string>& arguments, const std::string& input = {}) const {
+    std::vector<std::string> argv = {"sh",
+                                     "-c",
+                                     R"(out=$1; err=$2; shift 2; exec "$@" >"$out" 2>"$err")",
+                                     "sh",
+                                     (folder / "stdout").native(),
+                                     (folder / "stderr").native(),
+                                     VOLSEAL_BINARY,
+                                     "--tcti",
+                                     swtpm.tcti(),
+                                     "--policy",
+                                     (folder / "policy.toml").native(),
+                                     "--state",
+                                     (folder / "state").native()};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    const int status = run(argv, input).status;
+    return {
+        .status = status, .out = read_file(folder / "stdout"), .err = read_file(folder / "stderr")};
+  }
+
+  // A LUKS2 image made by somebody else, that "passphrase" opens.
+  Path luks2(const std::string& name) const {
+    const Path image = blank(name, 32);
+    write_file(folder / "key", "passphrase");
+    run_or_throw({"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2",
+                  "--pbkdf-force-iterations", "1000", image.native(), (folder / "key").native()});
+    return image;
+  }
+
+  std::string key() const { return (folder / "key").native(); }
+
+  test::Swtpm swtpm;
+};
+
+TEST_F(CliTest, SaysWhatItIsAndHowItIsUsed) {
+  EXPECT_EQ(volseal({"--help"}).status, 0);
+  EXPECT_THAT(volseal({"--version"}).out, MatchesRegex("volseal [0-9.]+\n"));
+  for (const char* verb : {"scan", "enroll", "unlock", "protector"}) {
+    EXPECT_EQ(volseal({verb, "--help"}).status, 0) << verb;
+    EXPECT_THAT(volseal({"--help"}).out, HasSubstr(verb));
+  }
+  EXPECT_EQ(volseal({}).status, 64);
+  EXPECT_EQ(volseal({"no-such-verb"}).status, 64);
+  EXPECT_EQ(volseal({"protector", "add", "thumbprint", "x"}).status, 64);
+  EXPECT_EQ(volseal({"unlock"}).status, 64);
+}
+
+TEST_F(CliTest, ARecoveryKeyIsPrintedAloneAndOpensWithCryptsetup) {
+  const Path image = luks2("disk.img");
+  const Result added =
+      volseal({"protector", "add", "recovery-key", image.native(), "--key-file", key()});
+  ASSERT_EQ(added.status, 0) << added.err;
+  EXPECT_THAT(added.out, MatchesRegex("[cbdefghijklnrtuv]{8}(-[cbdefghijklnrtuv]{8}){7}\n"));
+  EXPECT_THAT(added.err, Not(HasSubstr(added.out.substr(0, 8))));
+
+  const std::string recovery = added.out.substr(0, 71);
+  write_file(folder / "recovery", recovery);
+  EXPECT_EQ(run({"cryptsetup", "open", "--test-passphrase", "--key-file",
+                 (folder / "recovery").native(), image.native()})
+                .status,
+            0);
+  EXPECT_THAT(run({"systemd-cryptenroll", image.native()}).output, HasSubstr("recovery"));
+
+  // As a person types it: capitals, no dashes.
+  std::string typed = recovery;
+  std::erase(typed, '-');
+  std::ranges::transform(typed, typed.begin(),
+                         [](char c) { return static_cast<char>(c - 'a' + 'A'); });
+  EXPECT_EQ(volseal({"unlock", "--test", "--key-file", "-", image.native()}, typed + "\n").status,
+            0);
+  EXPECT_EQ(volseal({"unlock", "--test", "--key-file", "-", image.native()}, "wrong\n").status, 6);
+}
+
+TEST_F(CliTest, TheTpmOpensUntilThePcrMoves) {
+  const Path image = luks2("disk.img");
+  const Result added = volseal({"protector", "add", "tpm", image.native(), "--key-file", key()});
+  ASSERT_EQ(added.status, 0) << added.err;
+  EXPECT_THAT(volseal({"protector", "list", image.native()}).out,
+              AllOf(HasSubstr("tpm"), HasSubstr("default")));
+  EXPECT_THAT(volseal({"protector", "list", "--json", image.native()}).out,
+              HasSubstr(R"("kind": "tpm")"));
+  EXPECT_EQ(volseal({"unlock", "--test", image.native()}).status, 0);
+  EXPECT_EQ(volseal({"protector", "test", image.native()}).status, 0);
+
+  swtpm.extend(7, "another boot loader");
+  const Result refused = volseal({"unlock", "--test", image.native()});
+  EXPECT_EQ(refused.status, 7);
+  EXPECT_THAT(refused.err,
+              AllOf(HasSubstr("policy-mismatch"), HasSubstr("PCR 7"), HasSubstr("recovery key")));
+  EXPECT_EQ(volseal({"unlock", "--test", "--key-file", key(), image.native()}).status, 0);
+}
+
+TEST_F(CliTest, WithoutATpmItSaysSoAndTheKeyStillOpens) {
+  const Path image = luks2("disk.img");
+  ASSERT_EQ(volseal({"protector", "add", "tpm", image.native(), "--key-file", key()}).status, 0);
+  swtpm.stop();
+  const Result refused = volseal({"unlock", "--test", image.native()});
+  EXPECT_EQ(refused.status, 7);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("unavailable"), HasSubstr("--tcti")));
+  EXPECT_EQ(volseal({"unlock", "--test", "--key-file", key(), image.native()}).status, 0);
+}
+
+TEST_F(CliTest, TheLastWayInIsNotRemoved) {
+  const Path image = luks2("disk.img");
+  const std::string before = digest(image);
+  const Result refused =
+      volseal({"protector", "remove", image.native(), "--keyslot", "0", "--key-file", key()});
+  EXPECT_NE(refused.status, 0);
+  EXPECT_EQ(digest(image), before);
+
+  ASSERT_EQ(
+      volseal({"protector", "add", "recovery-key", image.native(), "--key-file", key()}).status, 0);
+  // What is given must open something that stays.
+  EXPECT_EQ(volseal({"protector", "remove", image.native(), "--keyslot", "0", "--key-file", key()})
+                .status,
+            6);
+  EXPECT_EQ(volseal({"protector", "remove", image.native(), "--keyslot", "1", "--key-file", key()})
+                .status,
+            0);
+  EXPECT_THAT(volseal({"protector", "list", image.native()}).out, Not(HasSubstr("recovery-key")));
+}
+
+TEST_F(CliTest, BadHeadersAreNamedAndLeftAlone) {
+  const Path absent = folder / "absent";
+  const Path empty = blank("empty.img", 0);
+  const Path nothing = blank("blank.img", 32);
+  const Path garbage = luks2("garbage.img");
+  for (const std::streamoff at : {5000, 16384 + 5000}) {
+    std::fstream file(garbage);
+    file.seekp(at);
+    file << "garbage";
+  }
+  const Path cut_off = luks2("cut.img");
+  std::filesystem::resize_file(cut_off, 6000);
+
+  struct Case {
+    Path image;
+    int status;
+    std::string says;
+  };
+  for (const auto& [image, status, says] :
+       {Case{.image = absent, .status = 4, .says = "no such"},
+        Case{.image = empty, .status = 4, .says = "there is none"},
+        Case{.image = nothing, .status = 4, .says = "there is none"},
+        Case{.image = garbage, .status = 4, .says = "checksum"},
+        Case{.image = cut_off, .status = 4, .says = "cut off"}}) {
+    const std::string before = std::filesystem::exists(image) ? digest(image) : "";
+    for (const std::vector<std::string>& verb :
+         {std::vector<std::string>{"unlock", "--test", image.native()},
+          {"protector", "add", "recovery-key", image.native(), "--key-file", key()},
+          {"protector", "add", "tpm", image.native(), "--key-file", key()}}) {
+      const Result result = volseal(verb);
+      EXPECT_EQ(result.status, status) << verb[0] << " " << image << "\n" << result.err;
+      EXPECT_THAT(result.err, HasSubstr(says)) << image;
+      // One line what, one line what to do.
+      EXPECT_EQ(std::ranges::count(result.err, '\n'), 2) << result.err;
+    }
+    if (!before.empty()) {
+      EXPECT_EQ(digest(image), before) << image;
+    }
+  }
+}
+
+TEST_F(CliTest, AWrongKeyAddsNothing) {
+  const Path image = luks2("disk.img");
+  const std::string before = digest(image);
+  const Result refused =
+      volseal({"protector", "add", "recovery-key", image.native(), "--key-file", "-"}, "wrong\n");
+  EXPECT_EQ(refused.status, 6);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_EQ(digest(image), before);
+}
+
+TEST_F(CliTest, ATypoInThePolicyNamesItsLine) {
+  write_file(folder / "policy.toml", "# a comment\n[defaults]\ncipherr = \"aes-xts-plain64\"\n");
+  for (const std::vector<std::string>& verb : {std::vector<std::string>{"enroll"}}) {
+    const Result result = volseal(verb);
+    EXPECT_EQ(result.status, 78) << verb[0];
+    EXPECT_THAT(result.err, AllOf(HasSubstr("policy.toml:3"), HasSubstr("cipherr"))) << verb[0];
+  }
+}
+
+TEST_F(CliTest, AFullDiskBehindStandardOutputIsAnError) {
+  const Path image = luks2("disk.img");
+  const auto result =
+      run({"sh", "-c",
+           std::string(VOLSEAL_BINARY) + " protector list " + image.native() + " > /dev/full"});
+  EXPECT_EQ(result.status, 4);
+}
+
+}  // namespace
+}  // namespace volseal
