@@ -15,8 +15,8 @@ constexpr std::uint64_t mib = 1ULL << 20U;
 std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Policy& policy) {
   switch (plan.task) {
     case Task::encrypt_in_place:
-      // Read once, written once; with the journal, written twice.
-      return plan.size * (policy.resilience == "journal" ? 3 : 2);
+      // Read once, written once.
+      return plan.size * 2;
     case Task::resume:
       if (!device.luks) return 0;
       return 2 * (device.luks->data_bytes -

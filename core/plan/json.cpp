@@ -48,7 +48,6 @@ Json json_of(const VolumePlan& volume) {
     text("cipher", volume.cipher);
     out["key_bits"] = volume.key_bits;
     out["sector_size"] = volume.sector_size;
-    text("resilience", volume.resilience);
     out["recovery"] = volume.recovery;
   }
   text("filesystem", volume.filesystem);

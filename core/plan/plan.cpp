@@ -232,7 +232,6 @@ class Planner {
     plan.cipher = policy_.cipher;
     plan.key_bits = policy_.key_bits;
     plan.sector_size = sector_size_for(device, plan.task, policy_);
-    plan.resilience = policy_.resilience;
     plan.recovery = policy_.group(plan.group).recovery;
   }
 

@@ -52,7 +52,6 @@ struct VolumePlan {
   std::string cipher;
   int key_bits = 0;
   std::uint32_t sector_size = 0;
-  std::string resilience;
   std::string filesystem;           // format: "ext4", "none"
   std::string mount;                // format: mount point for fstab, "" for none
   std::vector<std::string> mounts;  // where it is mounted now

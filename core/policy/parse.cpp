@@ -302,17 +302,10 @@ void read_sector_size(const Section& section, Policy& policy) {
 }
 
 void read_volumes(const Section& section, Policy& policy) {
-  section.only({"cipher", "key_bits", "sector_size", "resilience", "blank_check",
+  section.only({"cipher", "key_bits", "sector_size", "blank_check",
                 "blank_filesystem", "crypttab_options", "header_backups"});
   read_cipher(section, policy);
   read_sector_size(section, policy);
-  if (section.text("resilience") == "none") {
-    section.refuse("resilience",
-                   "is 'none', which loses data when the power fails; "
-                   "use 'checksum' or 'journal'");
-  }
-  policy.resilience =
-      section.one_of("resilience", {"checksum", "journal"}).value_or(policy.resilience);
   if (section.one_of("blank_check", {"sampled", "full"}) == "full") {
     policy.blank_check = BlankCheck::full;
   }

@@ -73,7 +73,6 @@ struct Policy {
   std::string cipher = "aes-xts-plain64";
   int key_bits = 512;
   std::optional<std::uint32_t> sector_size;  // nothing: 4096 where device and file system allow
-  std::string resilience = "checksum";       // of what re-encryption writes: checksum or journal
   BlankCheck blank_check = BlankCheck::sampled;
   std::string blank_filesystem = "ext4";  // what a blank volume gets: "ext4" or "none"
   std::string crypttab_options = "luks";

@@ -202,7 +202,7 @@ TEST_F(CliTest, AWrongKeyAddsNothing) {
 }
 
 TEST_F(CliTest, ATypoInThePolicyNamesItsLine) {
-  write_file(folder / "policy.toml", "# a comment\n[defaults]\ncipherr = \"aes-xts-plain64\"\n");
+  write_file(folder / "policy.toml", "# a comment\n[volumes]\ncipherr = \"aes-xts-plain64\"\n");
   for (const std::vector<std::string>& verb : {std::vector<std::string>{"enroll"}}) {
     const Result result = volseal(verb);
     EXPECT_EQ(result.status, 78) << verb[0];

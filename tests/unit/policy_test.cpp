@@ -50,7 +50,6 @@ TEST(PolicyTest, TheDefaultIsValidAndSaysWhatTheBuiltInValuesAre) {
   EXPECT_EQ(explicit_values.cipher, policy.cipher);
   EXPECT_EQ(explicit_values.key_bits, policy.key_bits);
   EXPECT_EQ(explicit_values.sector_size, policy.sector_size);
-  EXPECT_EQ(explicit_values.resilience, policy.resilience);
   EXPECT_EQ(explicit_values.blank_check, policy.blank_check);
   EXPECT_EQ(explicit_values.blank_filesystem, policy.blank_filesystem);
   EXPECT_EQ(explicit_values.crypttab_options, policy.crypttab_options);
@@ -91,7 +90,6 @@ TEST(PolicyTest, ReadsEveryKey) {
 [volumes]
 cipher = "xchacha12,aes-adiantum-plain64"
 sector_size = 4096
-resilience = "journal"
 blank_check = "full"
 blank_filesystem = "none"
 crypttab_options = "luks,discard,x-systemd.device-timeout=0"
@@ -124,7 +122,6 @@ match.label = "old"
   EXPECT_EQ(policy.cipher, "xchacha12,aes-adiantum-plain64");
   EXPECT_EQ(policy.key_bits, 256);
   EXPECT_EQ(policy.sector_size, 4096U);
-  EXPECT_EQ(policy.resilience, "journal");
   EXPECT_EQ(policy.blank_check, BlankCheck::full);
   EXPECT_EQ(policy.blank_filesystem, "none");
   EXPECT_EQ(policy.header_backups, "/srv/headers");
@@ -145,7 +142,7 @@ match.label = "old"
   EXPECT_EQ(data.match.smaller_than, 1ULL << 42U);
   EXPECT_EQ(data.mapping, "data");
   EXPECT_EQ(policy.rules[1].until, "2030-06-30");
-  EXPECT_EQ(policy.rules[1].line, 27);
+  EXPECT_EQ(policy.rules[1].line, 26);
 }
 
 TEST(PolicyTest, NamesFileLineAndNearestKeyOfATypo) {
@@ -184,8 +181,6 @@ TEST(PolicyTest, RefusesValuesThatWouldNotProtect) {
            {"[volumes]\ncipher = \"xchacha12,aes-adiantum-plain64\"\nkey_bits = 512\n",
             "policy.toml:3: 'key_bits' in [volumes] is 512, must be 256"},
            {"[volumes]\nsector_size = 1000\n", "must be 512, 4096 or \"auto\""},
-           {"[volumes]\nresilience = \"none\"\n", "loses data when the power fails"},
-           {"[volumes]\nresilience = \"chksum\"\n", "must be one of: checksum, journal"},
            {"[volumes]\ncrypttab_options = \"luks,swap\"\n", "contains 'swap'"},
            {"[volumes]\ncrypttab_options = \"luks,tmp=ext4\"\n", "contains 'tmp'"},
            {"[volumes]\ncrypttab_options = \"discard\"\n", "must contain 'luks'"},
