@@ -135,8 +135,12 @@ class EnrollTest : public ImageTest {
 TEST_F(EnrollTest, EncryptsAnExt4InPlaceWithBothWaysIn) {
   const Path image = ext4("data.img", 96);
   const std::string random = file_in_ext4(image, "/random", folder / "out");
+  ASSERT_EQ(run({"grep", "-qa", "GNU GENERAL PUBLIC LICENSE", image.native()}).status, 0);
   const VolumePlan plan = plan_for(image, Task::encrypt_in_place);
   executor(plan).enroll(plan);
+
+  // Nothing of the old plaintext is left, neither at the head nor where it was moved to.
+  EXPECT_NE(run({"grep", "-qa", "GNU GENERAL PUBLIC LICENSE", image.native()}).status, 0);
 
   ASSERT_THAT(handed_over, SizeIs(1));
   const auto& [uuid, key] = *handed_over.begin();
