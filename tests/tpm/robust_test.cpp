@@ -267,9 +267,9 @@ TEST_F(RobustTest, WhatIsPinnedIsWhatEsysWouldHaveRead) {
   EXPECT_EQ(name_at(sealed.counter), name_of(counter_template(sealed.counter, true)));
 }
 
-// Each command of `work` fails in its turn, as a TPM that breaks and as one that vanishes. Then: an
+// Each command of `work` fails in its turn: the TPM breaks, or (parameter) it vanishes. Then: an
 // error that says so, nothing left in the TPM, whole files, and a second try that works.
-class FaultTest : public RobustTest {
+class FaultTest : public RobustTest, public ::testing::WithParamInterface<bool> {
  protected:
   using Work = std::function<void()>;
 
@@ -279,41 +279,40 @@ class FaultTest : public RobustTest {
     ASSERT_GT(commands, 0U);
     for (std::size_t n = 0; n < commands; ++n) {
       SCOPED_TRACE("command " + std::to_string(n) + " of " + std::to_string(commands));
-      for (const bool vanishes : {false, true}) {
-        prepare();
-        intercept_nth(n, [&]() -> std::optional<Bytes> {
-          if (vanishes) throw Error(Code::no_tpm, "gone");
-          return test::tpm_refusal(rc_failure);
-        });
-        try {
-          work();
-        } catch (const Error& error) {
-          EXPECT_THAT(error.code(),
-                      ::testing::AnyOf(Code::tpm_failed, Code::no_tpm, Code::tpm_refused))
-              << error.what();
-        }
-        swtpm.proxy().intercept({});
-        if (vanishes) {
-          reboot();
-        } else {
-          EXPECT_EQ(leaked_handles(), 0U);
-        }
-        if (const auto text = folder().sealed()) {
-          EXPECT_NO_THROW(parse_sealed(*text));
-        }
-        works_afterwards();
+      const bool vanishes = GetParam();
+      prepare();
+      intercept_nth(n, [&]() -> std::optional<Bytes> {
+        if (vanishes) throw Error(Code::no_tpm, "gone");
+        return test::tpm_refusal(rc_failure);
+      });
+      try {
+        work();
+      } catch (const Error& error) {
+        EXPECT_THAT(error.code(),
+                    ::testing::AnyOf(Code::tpm_failed, Code::no_tpm, Code::tpm_refused))
+            << error.what();
       }
+      swtpm.proxy().intercept({});
+      if (vanishes) {
+        reboot();
+      } else {
+        EXPECT_EQ(leaked_handles(), 0U);
+      }
+      if (const auto text = folder().sealed()) {
+        EXPECT_NO_THROW(parse_sealed(*text));
+      }
+      works_afterwards();
     }
   }
 };
 
-TEST_F(FaultTest, MakingAGroup) {
+TEST_P(FaultTest, MakingAGroup) {
   run([&] { std::filesystem::remove_all(state / "groups"); },
       [&] { open_group({.pin = nullptr, .ask_pin = {}, .late_copy = true}); },
       [&] { EXPECT_EQ(recover(open_group().sealed).outcome, Outcome::opened); });
 }
 
-TEST_F(FaultTest, Unsealing) {
+TEST_P(FaultTest, Unsealing) {
   const OpenedGroup made = open_group();
   run([] {},
       [&] {
@@ -325,7 +324,7 @@ TEST_F(FaultTest, Unsealing) {
       [&] { EXPECT_EQ(recover(made.sealed).outcome, Outcome::opened); });
 }
 
-TEST_F(FaultTest, UnsealingWithAPin) {
+TEST_P(FaultTest, UnsealingWithAPin) {
   const Secret pin = Secret::copy_of("correct horse");
   const OpenedGroup made = open_group({.pin = &pin, .ask_pin = {}, .late_copy = false});
   const AskPin ask = pin_is("correct horse");
@@ -338,7 +337,7 @@ TEST_F(FaultTest, UnsealingWithAPin) {
       [&] { EXPECT_EQ(recover(made.sealed, ask).outcome, Outcome::opened); });
 }
 
-TEST_F(FaultTest, TheLateCopy) {
+TEST_P(FaultTest, TheLateCopy) {
   const OpenedGroup made = open_group({.pin = nullptr, .ask_pin = {}, .late_copy = true});
   const auto late = [&] {
     Connection tpm = connect();
@@ -349,7 +348,7 @@ TEST_F(FaultTest, TheLateCopy) {
       [&] { EXPECT_TRUE(late().secret.equal(made.secret)); });
 }
 
-TEST_F(FaultTest, Approving) {
+TEST_P(FaultTest, Approving) {
   open_group();
   run([] {},
       [&] {
@@ -359,7 +358,7 @@ TEST_F(FaultTest, Approving) {
       [&] { EXPECT_EQ(recover(folder().sealed().value_or("")).outcome, Outcome::opened); });
 }
 
-TEST_F(FaultTest, Revoking) {
+TEST_P(FaultTest, Revoking) {
   open_group();
   const auto revoke = [&] {
     Connection tpm = connect();
@@ -374,7 +373,7 @@ TEST_F(FaultTest, Revoking) {
       });
 }
 
-TEST_F(FaultTest, ChangingThePin) {
+TEST_P(FaultTest, ChangingThePin) {
   open_group();
   const Secret pin = Secret::copy_of("correct horse");
   const AskPin ask = pin_is("correct horse");
@@ -392,6 +391,10 @@ TEST_F(FaultTest, ChangingThePin) {
         EXPECT_EQ(recover(text, ask).outcome, Outcome::opened);
       });
 }
+
+INSTANTIATE_TEST_SUITE_P(Tpm, FaultTest, ::testing::Bool(), [](const auto& vanishes) {
+  return vanishes.param ? "Vanishes" : "Breaks";
+});
 
 }  // namespace
 }  // namespace volseal::tpm
