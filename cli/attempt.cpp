@@ -37,10 +37,13 @@ std::string_view hint_for(Outcome outcome) {
     case Outcome::locked_out:
       return "wait, or use the recovery key: 'volseal unlock VOLUME --key-file FILE'";
     case Outcome::policy_mismatch:
-      return "open it with the recovery key ('volseal unlock VOLUME'), find out what changed, then "
-             "enroll the TPM anew";
+      return "open it with the recovery key ('volseal unlock VOLUME'); 'volseal tpm explain' says "
+             "what "
+             "changed, and if the change is yours 'volseal tpm approve' accepts it";
     case Outcome::revoked:
-      return "open it with the recovery key, then approve this boot state anew";
+      return "open it with the recovery key, then 'volseal tpm sync VOLUME' gives it the approval "
+             "that "
+             "holds";
     case Outcome::not_mine:
       return "open it with the recovery key, then 'volseal protector add tpm VOLUME' on this "
              "machine";

@@ -44,7 +44,8 @@ std::string_view hint_for(Code code) {
     case Code::tpm_failed:
       return "power the machine off and on; if it stays, use the recovery key and replace the TPM";
     case Code::tpm_refused:
-      return "use the recovery key for now; 'volseal protector test VOLUME' says more";
+      return "use the recovery key for now; 'volseal tpm status' and 'volseal tpm explain' say "
+             "more";
     case Code::program_failed:
       return "the line above is that program's own; run it by hand to see more";
     case Code::interrupted: return "run the same command again: it goes on where it stopped";

@@ -19,7 +19,8 @@ AskPin pin_from_terminal() {
 Groups::Groups(const Options& options, const Policy& policy)
     : options_(options),
       policy_(policy),
-      protector_(std::make_unique<TpmGroupProtector>(options.tcti)) {}
+      protector_(std::make_unique<TpmGroupProtector>(options.tcti, tpm::ConnectOptions{},
+                                                     options.state)) {}
 Groups::~Groups() = default;
 
 GroupMaterial Groups::open(const std::string& name) {

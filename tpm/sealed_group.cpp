@@ -138,15 +138,18 @@ std::string to_json(const SealedGroup& sealed) {
   return text;
 }
 
-bool supersedes(std::string_view newer, std::string_view older) {
+bool same_group(std::string_view left, std::string_view right) {
   try {
-    const SealedGroup a = parse_sealed(newer);
-    const SealedGroup b = parse_sealed(older);
-    return a.group == b.group && a.srk == b.srk && a.counter == b.counter &&
-           a.sequence >= b.sequence;
+    const SealedGroup a = parse_sealed(left);
+    const SealedGroup b = parse_sealed(right);
+    return a.group == b.group && a.srk == b.srk && a.counter == b.counter;
   } catch (const Error&) {
     return false;
   }
+}
+
+bool supersedes(std::string_view newer, std::string_view older) {
+  return same_group(newer, older) && parse_sealed(newer).sequence >= parse_sealed(older).sequence;
 }
 
 Bytes approved_policy(const SealedGroup& sealed) {

@@ -61,6 +61,8 @@ std::vector<int> bound_pcrs(const SealedGroup& sealed);
 SealedGroup parse_sealed(std::string_view text);
 std::string to_json(const SealedGroup& sealed);
 
+// The same group of the same TPM, whatever is approved. False where either is garbage.
+bool same_group(std::string_view left, std::string_view right);
 // Whether `newer` may take the place of `older` in a volume's token: the same group of the same
 // TPM, and not an older approval. False where either is garbage: what cannot be identified is left
 // alone.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 
 namespace volseal::tpm {
 
@@ -121,6 +122,17 @@ void GroupState::save_late(const std::string& text, const Secret& auth) const {
   write_secret_file(folder_ / "late.key", auth);
   // Last: where this file is, the other one is too.
   write_file(folder_ / "late.json", text, 0600);
+}
+
+Path GroupState::set_aside() const {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const Path aside =
+      folder_.parent_path() /
+      fmt::format(".{}.{}", folder_.filename().native(),
+                  std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  std::filesystem::rename(folder_, aside);
+  sync_folder(folder_.parent_path());
+  return aside;
 }
 
 std::vector<std::string> groups_in(const Path& state) {

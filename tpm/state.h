@@ -35,6 +35,10 @@ class GroupState {
   void save_next_policy_key(const PolicyKey& key) const;
   void settle_policy_key(const Bytes& public_point) const;
 
+  // Renames the folder out of the way, so that the group is none of this machine's any more; its
+  // new name.
+  Path set_aside() const;
+
   // The firmware's log at the last approval; "" where there was none.
   std::optional<std::string> event_log() const;
   void save_event_log(const std::string& log) const;

@@ -1,0 +1,23 @@
+// What volseal tpm prints, for people and for programs.
+#pragma once
+
+#include "tpm/approval.h"
+#include "tpm/explain.h"
+
+#include <string>
+#include <vector>
+
+namespace volseal {
+
+struct ExplainedGroup {
+  std::string group;
+  int latch = 15;
+  tpm::Explanation explanation;
+};
+
+// JSON: schema "volseal-tpm-status/1".
+void print_status(const std::vector<tpm::GroupStatus>& groups, bool json);
+// JSON: schema "volseal-tpm-explain/1".
+void print_explanations(const std::vector<ExplainedGroup>& groups, bool json);
+
+}  // namespace volseal
