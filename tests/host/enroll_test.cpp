@@ -158,7 +158,7 @@ TEST_F(EnrollTest, EncryptsAnExt4InPlaceWithBothWaysIn) {
 }
 
 TEST_F(EnrollTest, SurvivesACutAtEveryStep) {
-  const Path original = ext4("original.img", 64);
+  const Path original = ext4("original.img", 48);
   const std::string random = file_in_ext4(original, "/random", folder / "out");
   const Path image = folder / "data.img";
   int cuts = 0;

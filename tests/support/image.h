@@ -35,7 +35,7 @@ class ImageTest : public ::testing::Test {
     const Path path = blank(name, mebibytes);
     const Path tree = folder / (name + ".tree");
     std::filesystem::create_directory(tree);
-    run_or_throw({"dd", "if=/dev/urandom", "of=" + (tree / "random").native(), "bs=1M", "count=6"});
+    run_or_throw({"dd", "if=/dev/urandom", "of=" + (tree / "random").native(), "bs=1M", "count=4"});
     run_or_throw({"cp", "-r", "/usr/share/common-licenses", (tree / "licenses").native()});
     run_or_throw({"mke2fs", "-q", "-t", "ext4", "-L", "data", "-d", tree.native(), path.native()});
     return path;
