@@ -7,6 +7,9 @@
 #include "core/base/file.h"
 #include "core/device/device.h"
 
+#include <set>
+#include <string>
+
 namespace volseal {
 
 // Where to look. The defaults are the running machine; tests and rescue systems name other trees.
@@ -15,6 +18,15 @@ struct ScanOptions {
   Path proc = "/proc";
   Path dev = "/dev";
   Path etc = "/etc";
+  // Claim leaves that nobody has mounted exclusively for some microseconds: the only way to learn
+  // whether the kernel or a program holds them (Device::in_use). In that moment nobody else's mount
+  // or mkfs would get them, so who looks unasked, again and again, had better not.
+  bool claim = true;
+  // An earlier graph of this machine. What is on a device is then taken from there instead of being
+  // read again, if it is the same device with the same size and table, could be read then, and
+  // neither it nor anything below it is in `again`. So idle disks may sleep on.
+  const DeviceGraph* known = nullptr;
+  std::set<std::string> again;  // kernel names
   // A folder with one file for each device-mapper name, as `dmsetup table NAME` prints it. Empty:
   // ask the kernel.
   Path tables;
@@ -25,10 +37,7 @@ struct ScanOptions {
 // at all; nothing here fails because of one device. Without root `graph.root` is false and most
 // contents are unreadable. Throws Error{not_found} where there is no /sys/class/block.
 //
-// Leaves that nobody has mounted are claimed exclusively for some microseconds, which is the only
-// way to learn whether the kernel or a program holds them.
-//
-// May block for as long as a device takes to answer a read.
+// Reads several devices at once. May block for as long as a device takes to answer a read.
 DeviceGraph scan(const ScanOptions& options = {});
 
 // An image file as a device of kind `file`. Throws Error{not_found, denied, io}, and Error{usage}

@@ -32,7 +32,10 @@ void for_each_line(const Table& table, F each) {
 
 std::vector<Mount> read_mounts(const Path& proc) {
   std::vector<Mount> mounts;
-  const Table table(mnt_new_table_from_file((proc / "self" / "mountinfo").c_str()));
+  // What init sees is what the machine has mounted; a service that is kept from writing somewhere
+  // has the same things mounted several times over.
+  Table table(mnt_new_table_from_file((proc / "1" / "mountinfo").c_str()));
+  if (!table) table.reset(mnt_new_table_from_file((proc / "self" / "mountinfo").c_str()));
   for_each_line(table, [&](libmnt_fs* line) {
     const dev_t number = mnt_fs_get_devno(line);
     mounts.push_back({.major = ::major(number),

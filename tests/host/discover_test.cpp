@@ -308,6 +308,38 @@ TEST_F(ScanTest, KnowsPartitionsByTheirTable) {
   EXPECT_THAT(device("sda1").partition_uuid, SizeIs(36));
 }
 
+TEST_F(ScanTest, ReadsAgainOnlyWhatMayHaveChanged) {
+  const auto with_sequence = [&](const std::string& name, const std::string& number) {
+    machine.write("sys/class/block/" + name + "/diskseq", number + "\n");
+  };
+  machine.disk("sda", 16);
+  machine.partition("sda", "sda1", 1, 8);
+  machine.disk("sdb", 8);
+  machine.disk("sdc", 8);
+  with_sequence("sda", "1");
+  with_sequence("sdb", "2");
+  with_sequence("sdc", "3");
+  const DeviceGraph before = machine.scan();
+  for (const char* name : {"sda1", "sdb", "sdc"})
+    run_or_throw({"mkswap", machine.node(name).native()});
+
+  ScanOptions options = machine.options();
+  options.known = &before;
+  const auto kind = [&](const std::string& name) {
+    graph = scan(options);
+    return graph[*graph.find(name)].content.kind;
+  };
+  EXPECT_EQ(kind("sdb"), ContentKind::blank);
+  options.again = {"sdb"};
+  EXPECT_EQ(kind("sdb"), ContentKind::swap);
+  EXPECT_EQ(kind("sdc"), ContentKind::blank);
+  EXPECT_EQ(kind("sda1"), ContentKind::blank);
+  options.again = {"sda"};
+  EXPECT_EQ(kind("sda1"), ContentKind::swap) << "it rests on what may have changed";
+  with_sequence("sdc", "4");
+  EXPECT_EQ(kind("sdc"), ContentKind::swap) << "another disk of the same name";
+}
+
 TEST_F(ScanTest, AnUnknownPlaceIsAnError) {
   EXPECT_THROW(scan({.sys = folder / "none"}), Error);
 }
