@@ -45,7 +45,7 @@ int run_verb(int argc, char** argv) {
                                              : log::Level::normal);
   });
 
-  // In the order of the sentence: discover, report, plan, enroll, unlock.
+  // In the order of the sentence: discover, report, plan, enroll, unlock, watch.
   add_scan(app, session);
   add_check(app, session);
   add_plan(app, session);
@@ -54,6 +54,7 @@ int run_verb(int argc, char** argv) {
   add_protector(app, session);
   add_tpm(app, session);
   add_unlock(app, session);
+  add_watch(app, session);
 
   try {
     app.parse(argc, argv);

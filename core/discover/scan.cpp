@@ -218,10 +218,11 @@ class Scan {
     const Device& device = graph_[at];
     const auto known = std::ranges::find(options_.known->devices, device.name, &Device::name);
     if (known == options_.known->devices.end() || !same_device(*known, device)) return nullptr;
+    const Device& before = *known;
     // A disk that failed may answer now; what is being encrypted is not what it was.
-    if (known->content.kind == ContentKind::unreadable) return nullptr;
-    if (!known->luks.value_or(LuksHeader{}).reencryption.empty()) return nullptr;
-    return &*known;
+    if (before.content.kind == ContentKind::unreadable) return nullptr;
+    if (before.luks && !before.luks->reencryption.empty()) return nullptr;
+    return &before;
   }
 
   static bool same_device(const Device& one, const Device& other) {

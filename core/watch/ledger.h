@@ -49,6 +49,8 @@ class Ledger {
   // finding, and an event that changed nothing makes none.
   std::vector<Finding> take(Sighting now, const Burst& burst);
 
+  const Sighting& last() const { return last_; }
+
  private:
   std::vector<Finding> vanished(const Sighting& now, const Burst& burst);
 

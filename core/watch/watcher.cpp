@@ -25,10 +25,11 @@ namespace {
 
 constexpr std::int64_t quiet_ms = 50;  // a burst is over
 constexpr std::int64_t longest_burst_ms = 250;
-constexpr std::int64_t udevd_patience_ms = 700;
+constexpr std::int64_t udevd_patience_ms = 400;
 constexpr std::int64_t gap_patience_ms = 5'000;
 constexpr std::int64_t reconcile_ms = 60'000;
 constexpr std::int64_t longest_pause_ms = 500;
+constexpr std::int64_t full_ms = 3'600'000;
 constexpr std::int64_t retry_ms = 2'000;
 constexpr std::size_t enough_buffer = 64U << 20U;
 constexpr std::int64_t never = INT64_MAX;
@@ -55,6 +56,12 @@ std::set<std::string> block_devices() {
     devices.insert(std::move(text));
   }
   return devices;
+}
+
+// As core/discover reads it: init's.
+UniqueFd open_mounts() {
+  UniqueFd fd(::open("/proc/1/mountinfo", O_RDONLY | O_CLOEXEC));
+  return fd ? std::move(fd) : open_file("/proc/self/mountinfo", O_RDONLY);
 }
 
 std::optional<EventMonitor> open_udevd() {
@@ -129,6 +136,7 @@ class Watch {
     });
     if (!lost.empty()) {
       began(now);
+      everything_ = true;
       loss_ = lost;
     } else if (loss_.empty()) {
       last_whole_ = now;
@@ -138,6 +146,7 @@ class Watch {
       // this alone is no blindness, but a reason to look.
       log::detail("{} events of the kernel did not come: looking at everything", missing.count);
       began(now);
+      everything_ = true;
       if (gap_since_ == 0) gap_since_ = missing.since_ms;
     }
     if (!udevd_) return;
@@ -146,7 +155,10 @@ class Watch {
       began(now);
       burst_.add(std::move(event));
     });
-    if (!delayed.empty()) began(now);
+    if (!delayed.empty()) {
+      began(now);
+      everything_ = true;
+    }
   }
 
   // A burst is over when it has been quiet, or has lasted long enough. A scan that takes long is
@@ -162,31 +174,40 @@ class Watch {
 
   void reconcile(std::int64_t now) {
     reconcile_at_ = now + reconcile_ms;
-    if (first_event_ == 0 && block_devices() != known_) {
-      log::detail("the kernel has other block devices than were announced: looking at everything");
+    const bool other = first_event_ == 0 && block_devices() != known_;
+    if (other) log::detail("the kernel has other block devices than were announced");
+    if (other || now >= full_at_) {
       began(now);
+      everything_ = true;
     }
   }
 
   void look_at(std::int64_t started) {
     const Burst burst = std::exchange(burst_, {});
+    const std::int64_t begun =
+        first_unsettled_ != 0 ? first_unsettled_ : std::max(first_event_, std::int64_t{1});
     first_event_ = first_unsettled_ = 0;
     ++summary_.looks;
+    const bool everything = std::exchange(everything_, false) || !udevd_ || started >= full_at_;
+    if (everything) full_at_ = started + full_ms;
     known_ = block_devices();
     std::vector<Finding> findings;
     try {
-      Sighting now = callbacks_.look();
+      Sighting now = callbacks_.look(hint_for(burst, everything));
       findings = looked_ ? ledger_.take(std::move(now), burst) : ledger_.start(std::move(now));
       looked_ = true;
     } catch (const Error& error) {
       log::warning("{}; trying again", error.what());
       // The events stay, so that what they announced is still told.
       burst_ = burst;
+      everything_ = everything;
       first_event_ = last_event_ = started;
       not_before_ = now_ms() + retry_ms;
       return;
     }
     const std::int64_t done = now_ms();
+    log::detail("looked for {} ms after {} events, {} ms after the first", done - started,
+                burst.events.size(), started - begun);
     not_before_ = done + std::min<std::int64_t>(done - started, longest_pause_ms);
     if (auto blind = was_blind(findings)) findings.insert(findings.begin(), std::move(*blind));
     summary_.findings += findings.size();
@@ -201,6 +222,15 @@ class Watch {
     }
     notify_manager(fmt::format("STATUS=watching {} block devices", known_.size()));
     if (now_ms() >= watchdog_at_) pet_watchdog(now_ms());
+  }
+
+  // Where udevd runs, the close of a device that was written to is an event too. So what no event
+  // speaks of is as it was, and its disk may sleep; once an hour nothing is taken for granted.
+  Hint hint_for(const Burst& burst, bool everything) const {
+    if (everything || !looked_) return {};
+    Hint hint{.known = &ledger_.last().graph};
+    for (const DeviceEvent& event : burst.events) hint.again.insert(event.name);
+    return hint;
   }
 
   // Whether events were lost before this look, as far as anything shows it.
@@ -245,11 +275,12 @@ class Watch {
   SignalFd signals_;
   EventMonitor kernel_ = EventMonitor::open(EventMonitor::Source::kernel);
   std::optional<EventMonitor> udevd_ = open_udevd();
-  UniqueFd mounts_ = open_file("/proc/self/mountinfo", O_RDONLY);
+  UniqueFd mounts_ = open_mounts();
   UniqueFd swaps_ = open_file("/proc/swaps", O_RDONLY);
   Ledger ledger_;
   WatchSummary summary_;
   bool looked_ = false;
+  bool everything_ = true;  // nothing of the last look is taken for granted
   bool stop_ = false;
   Burst burst_;
   std::string loss_;             // why events were lost since the last look; "" where none were
@@ -261,6 +292,7 @@ class Watch {
   std::int64_t gap_since_ = 0;          // the first of the missing events was after this
   std::int64_t last_whole_ = now_ms();  // until here nothing was lost
   std::int64_t not_before_ = 0;
+  std::int64_t full_at_ = 0;
   std::int64_t reconcile_at_ = now_ms() + reconcile_ms;
   std::int64_t watchdog_interval_ = watchdog_ms();
   std::int64_t watchdog_at_ = watchdog_interval_ == 0 ? never : 0;

@@ -5,14 +5,21 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 
 namespace volseal {
 
+// What need not be looked at again, for ScanOptions.
+struct Hint {
+  const DeviceGraph* known = nullptr;  // nullptr: look at everything
+  std::set<std::string> again;
+};
+
 struct WatchCallbacks {
   // Scans and judges. An Error makes the watch try again, until it works.
-  std::function<Sighting()> look;
+  std::function<Sighting(const Hint&)> look;
   // Called with at least one finding; must not throw.
   std::function<void(std::span<const Finding>)> tell;
   // SIGHUP: read the policy again; an Error is reported, and the old one stays.
@@ -33,7 +40,7 @@ struct WatchSummary {
 };
 
 // Until SIGTERM or SIGINT. A burst of events is looked at once udevd has been through with it and
-// quiet for 50 ms, but not later than 250 ms after udevd began, nor 700 ms after the kernel did: a
+// quiet for 50 ms, but not later than 250 ms after udevd began, nor 400 ms after the kernel did: a
 // udevd that is slow or hangs may delay the links in /dev/disk, but no finding. Throws Error where
 // it cannot listen.
 WatchSummary watch(const WatchCallbacks& callbacks);
