@@ -54,8 +54,15 @@ class Run {
 
   int all() {
     finish_what_was_cut_off();
-    const PlanOptions plan_options{
-        .today = utc_now().substr(0, 10), .only = options_.volumes, .unmount = options_.unmount};
+    PlanOptions plan_options;
+    plan_options.today = utc_now().substr(0, 10);
+    plan_options.only = options_.volumes;
+    plan_options.unmount = options_.unmount;
+    // What this run itself needs is not unmounted.
+    plan_options.needed.push_back(session_.options.state.native());
+    plan_options.needed.push_back(session_.options.policy.native());
+    if (options_.recovery_key_dir)
+      plan_options.needed.push_back(options_.recovery_key_dir->native());
     const Plan plan = make_plan(scan(), policy_, plan_options);
     print_out(to_text(plan, columns(STDOUT_FILENO)));
     if (!plan.has_work())

@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/human.h"
+#include "core/base/log.h"
 #include "core/base/process.h"
 #include "core/enroll/blank.h"
 #include "core/enroll/filesystem.h"
@@ -13,6 +14,7 @@
 #include "core/unlock/unlocker.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -138,7 +140,7 @@ void Executor::enroll(const VolumePlan& plan) {
   } catch (...) {
     // Nothing has begun: everything goes back to where it was.
     journal_.remove_strays();
-    restore_use(plan, device);
+    if (settings_.unmount) use(plan, device);
     throw;
   }
   carry_on(std::move(*entry), device);
@@ -194,13 +196,22 @@ void Executor::release(const VolumePlan& plan) {
   for (const std::string& mount : mounts) run_or_throw({"umount", mount});
 }
 
-// Puts the volume back into the use that it had. A failure is for the person to see, not to undo.
-void Executor::restore_use(const VolumePlan& plan, const Path& device) const {
-  if (!settings_.unmount) return;
-  if (plan.swap_active) run({"swapon", device.native()});
+// Puts the volume into use. Its data is safe whatever happens here, so a failure is said and no
+// more.
+void Executor::use(const VolumePlan& plan, const Path& device) {
+  const auto attempt = [](const std::vector<std::string>& argv) {
+    if (const ProcessResult result = run(argv); result.status != 0) {
+      log::warning("{} failed with status {}; do it by hand, or restart", fmt::join(argv, " "),
+                   result.status);
+    }
+  };
+  if (plan.swap_active) attempt({"swapon", device.native()});
   std::vector<std::string> mounts = plan.mounts;
   std::ranges::sort(mounts, {}, &std::string::size);
-  for (const std::string& mount : mounts) run({"mount", device.native(), mount});
+  for (const std::string& mount : mounts) {
+    // An encryption that went on while the volume was in use has left it there.
+    if (run({"mountpoint", "-q", mount}).status != 0) attempt({"mount", device.native(), mount});
+  }
 }
 
 // What can go wrong is found before a key is handed to anybody.
@@ -425,17 +436,17 @@ void Executor::map(const JournalEntry& entry, const Path& device) {
   volume.activate(name, secret_for(entry, volume), {});
 }
 
-// The data is safe whatever happens here: what fails is said, and the next boot does it.
+// Into the use that it had before, or that the policy wants for it.
 void Executor::put_back(const JournalEntry& entry, const Path& device) {
+  const Finally forget([&] { fresh_recovery_.reset(); });
   if (!settings_.map) return;
-  map(entry, device);
-  VolumePlan use = entry.plan;
-  if (!use.mount.empty()) {
-    std::filesystem::create_directories(use.mount);
-    use.mounts = {use.mount};
+  VolumePlan wanted = entry.plan;
+  if (!wanted.mount.empty()) {
+    std::filesystem::create_directories(wanted.mount);
+    wanted.mounts = {wanted.mount};
   }
-  restore_use(use, Path("/dev/mapper") / entry.plan.mapping);
-  fresh_recovery_.reset();
+  map(entry, device);
+  use(wanted, Path("/dev/mapper") / entry.plan.mapping);
 }
 
 }  // namespace volseal

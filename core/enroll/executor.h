@@ -65,7 +65,7 @@ class Executor {
 
  private:
   void release(const VolumePlan& plan);
-  void restore_use(const VolumePlan& plan, const Path& device) const;
+  static void use(const VolumePlan& plan, const Path& device);
   void preflight(const VolumePlan& plan, const Path& device);
   JournalEntry prepare(const VolumePlan& plan, const Path& device,
                        const std::vector<std::string>& links);
