@@ -2,13 +2,20 @@
 # A storm of events while the watch stands still: all of them are accounted for, or it says how long it was blind.
 # disk: plain 32M
 # mem: 512M
-# timeout: 300
+# timeout: 600
 
 storm() {
   local i
   for ((i = 0; i < 2000; ++i)); do echo change >/sys/block/sda/uevent; done
 }
 told() { grep -q "$1" /window/findings; }
+# start_watch [COMMAND...]: perhaps run by another command; returns once it listens and has looked.
+start_watch() {
+  : >/window/findings
+  "$@" volseal watch --json >/window/findings &
+  watch=$!
+  wait_for 60 told '"what":"present".*"name":"ubda"'
+}
 stop_watch() {
   kill "$watch"
   expect_status 0 wait "$watch"
@@ -19,27 +26,25 @@ phase_1() {
   mkfs.ext4 -q "$(disk plain)"
   hotplug_load delay=0
   hotplug 1
-  wait_for 10 test -b /dev/sda
+  wait_for 30 test -b /dev/sda
   udevadm settle
   # udevd keeps what comes and works on none of it: this is about the watch, which must not need it.
   udevadm control --stop-exec-queue
 
   echo "--- 2000 events for a reader that stands still, and a disk that comes and goes among them"
-  volseal watch --json >/window/findings &
-  watch=$!
-  wait_for 20 told '"what":"present".*"name":"ubda"'
+  start_watch
   kill -STOP $watch
   storm
   hotplug 1
-  wait_for 10 test -b /dev/sdb
+  wait_for 30 test -b /dev/sdb
   hotplug -1
-  wait_for 10 test ! -e /dev/sdb
+  wait_for 30 test ! -e /dev/sdb
   storm
   hotplug 1
-  wait_for 10 test -b /dev/sdb
+  wait_for 30 test -b /dev/sdb
   kill -CONT $watch
-  wait_for 20 told '"what":"vanished".*"name":"sdb"'
-  wait_for 20 told '"what":"attached".*"name":"sdb"'
+  wait_for 60 told '"what":"vanished".*"name":"sdb"'
+  wait_for 60 told '"what":"attached".*"name":"sdb"'
   stop_watch
   if told '"what":"blind"'; then fail "events were lost from a buffer that has room for them"; fi
   local events
@@ -49,16 +54,14 @@ phase_1() {
   if ((events < 4000 + 3)); then fail "only $events"; fi
 
   echo "--- the same with the buffer of an unprivileged socket: it says that it was blind, and finds the disk"
-  setpriv --bounding-set=-net_admin volseal watch --json >/window/findings &
-  watch=$!
-  wait_for 20 told '"what":"present".*"name":"ubda"'
+  start_watch setpriv --bounding-set=-net_admin
   kill -STOP $watch
   storm
   hotplug 1
-  wait_for 10 test -b /dev/sdc
+  wait_for 30 test -b /dev/sdc
   kill -CONT $watch
-  wait_for 20 told '"what":"blind"'
-  wait_for 20 told '"what":"attached".*"name":"sdc"'
+  wait_for 60 told '"what":"blind"'
+  wait_for 60 told '"what":"attached".*"name":"sdc"'
   stop_watch
   grep '"what":"blind"' /window/findings
   grep -q '"action":"watch.finding","outcome":"blind"' /var/lib/volseal/audit.log || fail "it is not in the audit log"
