@@ -146,7 +146,7 @@ void append(int fd, std::uint64_t old_size, std::string_view text, const Path& p
     sync_fd(fd, path.native());
   } catch (const Error&) {
     // Half a line would only be closed as torn by the next writer; so this may fail.
-    (void)::ftruncate(fd, static_cast<off_t>(old_size));
+    [[maybe_unused]] const int undone = ::ftruncate(fd, static_cast<off_t>(old_size));
     throw;
   }
 }

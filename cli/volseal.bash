@@ -1,0 +1,33 @@
+# Bash completion for volseal: verbs, options as --help lists them, block devices, files.
+# shellcheck shell=bash
+
+_volseal() {
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verbs=() i
+  case $previous in
+    --policy | --graph | --key-file | --new-key-file)
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      return
+      ;;
+    --state | --recovery-key-dir)
+      mapfile -t COMPREPLY < <(compgen -d -- "$word")
+      return
+      ;;
+  esac
+  # What was typed so far that is no option says which help to ask.
+  for ((i = 1; i < COMP_CWORD && ${#verbs[@]} < 2; i++)); do
+    if [[ ${COMP_WORDS[i]} =~ ^[a-z]+$ ]]; then verbs+=("${COMP_WORDS[i]}"); fi
+  done
+  local help
+  help=$(volseal "${verbs[@]}" --help 2>/dev/null || volseal "${verbs[@]:0:1}" --help 2>/dev/null)
+  if [[ $word == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '(^|[ ,])--?[a-z][a-z-]*' <<<"$help" | tr -d ' ,')" -- "$word")
+  elif grep -q '^Subcommands:' <<<"$help"; then
+    mapfile -t COMPREPLY < <(compgen -W "$(sed '1,/^Subcommands:/d' <<<"$help" | grep -oE '^  [a-z-]+')" -- "$word")
+  else
+    mapfile -t COMPREPLY < <(
+      compgen -f -- "$word"
+      lsblk -lnpo NAME 2>/dev/null | grep -F -- "$word"
+    )
+  fi
+}
+complete -o filenames -F _volseal volseal
