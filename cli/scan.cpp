@@ -167,7 +167,7 @@ class Tree {
   void add(DeviceIndex at, const std::string& branch, const std::string& indent) {
     const Device& device = graph_[at];
     const bool again = !shown_.insert(at).second;
-    rows_.push_back({{.text = branch + escaped(device.path)},
+    rows_.push_back({{.text = branch + escaped(device.path), .whole = true},
                      {.text = again ? "" : human_size(device.size)},
                      {.text = again ? "see above" : hardware_words(device)},
                      {.text = again ? "" : content_words(device)},

@@ -69,10 +69,13 @@ std::string_view fitting(std::string_view text, std::size_t columns) {
 std::vector<std::size_t> widths_of(const std::vector<std::vector<Cell>>& rows,
                                    std::size_t columns) {
   std::vector<std::size_t> widths;
+  std::vector<bool> whole;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()), 0);
+    whole.resize(widths.size(), false);
     for (std::size_t i = 0; i < row.size(); ++i) {
       widths[i] = std::max(widths[i], width_of(row[i].text));
+      whole[i] = whole[i] || row[i].whole;
     }
   }
   const auto total = [&] {
@@ -80,10 +83,16 @@ std::vector<std::size_t> widths_of(const std::vector<std::vector<Cell>>& rows,
     for (const std::size_t width : widths) sum += width;
     return sum;
   };
-  while (total() > columns) {
-    const auto widest = std::ranges::max_element(widths);
-    if (widest == widths.end() || *widest <= narrowest) break;
-    --*widest;
+  for (const bool every_column : {false, true}) {
+    while (total() > columns) {
+      std::size_t widest = widths.size();
+      for (std::size_t i = 0; i < widths.size(); ++i) {
+        if (whole[i] && !every_column) continue;
+        if (widest == widths.size() || widths[i] > widths[widest]) widest = i;
+      }
+      if (widest == widths.size() || widths[widest] <= narrowest) break;
+      --widths[widest];
+    }
   }
   return widths;
 }

@@ -11,6 +11,7 @@ namespace volseal {
 struct Cell {
   std::string text;         // escaped already; valid UTF-8
   std::string_view colour;  // SGR parameters, such as "1;31"; empty: none
+  bool whole = false;       // wrapped only when nothing else is left to give way
 };
 
 // One line a row, or more where a cell has to be wrapped to keep all columns within `columns`: the

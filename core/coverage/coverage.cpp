@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 namespace volseal {
@@ -23,17 +24,43 @@ std::string protector_of(const std::string& token_type) {
   return escaped(token_type);
 }
 
-std::string content_of(const DeviceGraph& graph, DeviceIndex at) {
-  const Device& device = graph[at];
-  if (device.luks) {
-    for (const DeviceIndex above : opened_volumes(graph, at)) {
-      const Content& inside = graph[above].content;
-      return escaped(inside.type.empty() ? std::string(to_string(inside.kind)) : inside.type);
-    }
-    return fmt::format("luks{} (locked)", device.luks->version);
+// The keyslot is what opens; a token whose keyslots are gone opens nothing.
+bool opens(const LuksHeader& header, const Token& token) {
+  return std::ranges::any_of(header.keyslots, [&](const Keyslot& slot) {
+    return slot.type != "reencrypt" &&
+           std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
+  });
+}
+
+bool has_token(const LuksHeader& header, const Keyslot& slot) {
+  return std::ranges::any_of(header.tokens, [&](const Token& token) {
+    return std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
+  });
+}
+
+std::vector<std::string> protectors_of(const LuksHeader& header) {
+  std::vector<std::string> protectors;
+  for (const Token& token : header.tokens) {
+    if (opens(header, token)) add_once(protectors, protector_of(token.type));
   }
-  return escaped(device.content.type.empty() ? std::string(to_string(device.content.kind))
-                                             : device.content.type);
+  for (const Keyslot& slot : header.keyslots) {
+    if (slot.type != "reencrypt" && !has_token(header, slot)) add_once(protectors, "passphrase");
+  }
+  return protectors;
+}
+
+bool has(const std::vector<std::string>& list, const std::string& text) {
+  return std::ranges::find(list, text) != list.end();
+}
+
+// fstab(5) and crypttab(5): the ways to name a device.
+bool answers_to(const Device& device, const std::string& source) {
+  const auto is = [&](const char* tag, const std::string& value) {
+    return !value.empty() && source == tag + value;
+  };
+  return source == device.path || source == "/dev/" + device.name || has(device.links, source) ||
+         is("UUID=", device.content.uuid) || is("LABEL=", device.content.label) ||
+         is("PARTUUID=", device.partition_uuid) || is("PARTLABEL=", device.partition_label);
 }
 
 bool is_system_root(const DeviceGraph& graph, DeviceIndex at) {
@@ -41,9 +68,9 @@ bool is_system_root(const DeviceGraph& graph, DeviceIndex at) {
 }
 
 // Behind a root file system that anybody can plant, the latch protects nothing (design, "Latch").
-bool root_is_plain(const DeviceGraph& graph) {
+bool root_is_plain(const DeviceGraph& graph, Stacks& stacks) {
   for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
-    if (is_system_root(graph, at)) return layers_of(graph, at).protection >= Protection::converting;
+    if (is_system_root(graph, at)) return stacks.layers_of(at).protection >= Protection::converting;
   }
   return false;
 }
@@ -51,11 +78,15 @@ bool root_is_plain(const DeviceGraph& graph) {
 class Judge {
  public:
   Judge(const DeviceGraph& graph, const Policy& policy, std::string_view today)
-      : graph_(graph), policy_(policy), today_(today), root_is_plain_(root_is_plain(graph)) {}
+      : graph_(graph),
+        policy_(policy),
+        today_(today),
+        stacks_(graph),
+        root_is_plain_(root_is_plain(graph, stacks_)) {}
 
-  VolumeVerdict judge(DeviceIndex at) const {
+  VolumeVerdict judge(DeviceIndex at) {
     const Device& device = graph_[at];
-    const Layers layers = layers_of(graph_, at);
+    const Layers layers = stacks_.layers_of(at);
     VolumeVerdict verdict = describe(at, layers);
     const Rule* rule = deciding_rule(policy_, graph_, at);
     if (rule != nullptr) verdict.rule = rule->name;
@@ -69,7 +100,43 @@ class Judge {
     return verdict;
   }
 
+  // What is written to a btrfs of several members may end up on any of them; mountinfo names one.
+  void join_filesystems(std::vector<VolumeVerdict>& volumes) const {
+    std::map<std::string, const VolumeVerdict*> worst;
+    const std::vector<VolumeVerdict> before = volumes;
+    for (const VolumeVerdict& volume : before) {
+      const Content& content = content_at(volume.device);
+      if (content.type != "btrfs" || content.uuid.empty()) continue;
+      const VolumeVerdict*& found = worst[content.uuid];
+      if (found == nullptr || volume.verdict > found->verdict) found = &volume;
+    }
+    for (VolumeVerdict& volume : volumes) {
+      const Content& content = content_at(volume.device);
+      if (content.type != "btrfs" || content.uuid.empty()) continue;
+      const VolumeVerdict& other = *worst.at(content.uuid);
+      if (other.verdict <= volume.verdict || other.verdict < Verdict::converting) continue;
+      volume.verdict = other.verdict;
+      volume.percent = other.percent;
+      volume.reasons.push_back(
+          fmt::format("{} is a member of the same btrfs", escaped(other.path)));
+    }
+  }
+
  private:
+  // What is in the volume: above an open one.
+  const Content& content_at(DeviceIndex at) const {
+    const std::vector<DeviceIndex>& opened = stacks_.opened(at);
+    return graph_[opened.empty() ? at : opened.front()].content;
+  }
+
+  std::string content_words(DeviceIndex at) const {
+    const Device& device = graph_[at];
+    if (device.luks && stacks_.opened(at).empty())
+      return fmt::format("luks{} (locked)", device.luks->version);
+    const Content& content = content_at(at);
+    return escaped(content.type.empty() ? std::string(to_string(content.kind)) : content.type);
+  }
+
   VolumeVerdict describe(DeviceIndex at, const Layers& layers) const {
     const Device& device = graph_[at];
     VolumeVerdict verdict;
@@ -77,11 +144,11 @@ class Judge {
     verdict.name = device.name;
     verdict.device = at;
     verdict.size = device.size;
-    verdict.content = content_of(graph_, at);
+    verdict.content = content_words(at);
     verdict.mounts = device.mounts;
     if (device.luks) {
       verdict.luks_uuid = device.luks->uuid;
-      for (const DeviceIndex above : opened_volumes(graph_, at)) {
+      for (const DeviceIndex above : stacks_.opened(at)) {
         verdict.mounts.insert(verdict.mounts.end(), graph_[above].mounts.begin(),
                               graph_[above].mounts.end());
       }
@@ -89,21 +156,18 @@ class Judge {
     verdict.cipher = layers.cipher;
     verdict.key_bits = layers.key_bytes * 8;
     verdict.sector_size = layers.sector_size;
-    for (const DeviceIndex header : layers.headers) list_protectors(verdict, *graph_[header].luks);
+    for (const DeviceIndex header : layers.headers) add_header(verdict, header);
     return verdict;
   }
 
-  static void list_protectors(VolumeVerdict& verdict, const LuksHeader& header) {
+  LuksHeader header_at(DeviceIndex at) const { return graph_[at].luks.value_or(LuksHeader{}); }
+
+  void add_header(VolumeVerdict& verdict, DeviceIndex at) const {
+    const LuksHeader header = header_at(at);
+    for (const std::string& protector : protectors_of(header))
+      add_once(verdict.protectors, protector);
     for (const Token& token : header.tokens) {
-      if (token.keyslots.empty()) continue;
-      add_once(verdict.protectors, protector_of(token.type));
-      if (!token.group.empty()) verdict.group = token.group;
-    }
-    for (const Keyslot& slot : header.keyslots) {
-      const bool named = std::ranges::any_of(header.tokens, [&](const Token& token) {
-        return std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
-      });
-      if (!named && slot.type != "reencrypt") add_once(verdict.protectors, "passphrase");
+      if (opens(header, token) && !token.group.empty()) verdict.group = token.group;
     }
   }
 
@@ -124,7 +188,7 @@ class Judge {
     verdict.verdict = verdict.reasons.empty() ? Verdict::covered : Verdict::covered_weak;
   }
 
-  static void decide_plain(VolumeVerdict& verdict, const Device& device) {
+  void decide_plain(VolumeVerdict& verdict, const Device& device) const {
     verdict.verdict = Verdict::not_covered;
     switch (device.content.kind) {
       case ContentKind::blank:
@@ -133,7 +197,11 @@ class Judge {
         return;
       case ContentKind::unknown:
         verdict.verdict = Verdict::unknown;
-        verdict.reasons = {"what is on it is not known; it may be data in clear"};
+        verdict.reasons = {hint_of_crypttab(device)};
+        if (!verdict.reasons[0].empty()) return;
+        verdict.reasons = {fmt::format("what is on it is not known; it may be data in clear{}{}",
+                                       device.content.detail.empty() ? "" : ": ",
+                                       escaped(device.content.detail))};
         return;
       case ContentKind::unreadable:
         verdict.verdict = Verdict::unknown;
@@ -154,40 +222,55 @@ class Judge {
     }
   }
 
+  // A volume whose header lies elsewhere shows nothing but random sectors.
+  std::string hint_of_crypttab(const Device& device) const {
+    for (const CrypttabEntry& entry : graph_.crypttab) {
+      if (!answers_to(device, entry.source)) continue;
+      return fmt::format("no header is on it; crypttab opens it as {} ({})", escaped(entry.name),
+                         escaped(entry.options));
+    }
+    return "";
+  }
+
   void add_weaknesses(VolumeVerdict& verdict, const Layers& layers, const Group& group) const {
     for (const std::string& weakness : layers.weaknesses) add_once(verdict.reasons, weakness);
     for (const DeviceIndex at : layers.headers) {
-      const LuksHeader& header = *graph_[at].luks;
+      const LuksHeader header = header_at(at);
       const std::string name = escaped(graph_[at].path);
-      const auto has = [&](std::string_view type) {
-        return std::ranges::any_of(header.tokens, [&](const Token& token) {
-          return token.type == type && !token.keyslots.empty();
-        });
-      };
-      const bool tpm = has("volseal-tpm2");
+      const std::vector<std::string> protectors = protectors_of(header);
+      const bool tpm = has(protectors, "tpm");
       if (group.tpm.enabled && !tpm)
         add_once(verdict.reasons,
                  fmt::format("{}: no TPM protector, so it asks at every boot", name));
-      if (!has("systemd-recovery") && !has("systemd-fido2")) {
-        add_once(verdict.reasons, fmt::format("{}: no recovery key and no FIDO2 key", name));
+      for (const std::string& kind : group.recovery) {
+        if (has(protectors, kind)) continue;
+        add_once(verdict.reasons, fmt::format("{}: no {} protector, which group {} asks for", name,
+                                              escaped(kind), escaped(group.name)));
       }
       if (tpm && root_is_plain_) {
         add_once(verdict.reasons, fmt::format("{}: the root file system is not encrypted, so "
                                               "whoever replaces it opens this volume",
                                               name));
       }
+      add_group(verdict, header, name, group);
       for (const Keyslot& slot : header.keyslots) {
-        const bool typed =
-            slot.pbkdf == "pbkdf2" && std::ranges::none_of(header.tokens, [&](const Token& token) {
-              return std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
-            });
         // OWASP's floor for PBKDF2-HMAC-SHA512 is 210 000.
-        if (typed && slot.cost < 210'000) {
+        if (slot.pbkdf == "pbkdf2" && slot.cost < 210'000 && !has_token(header, slot)) {
           add_once(verdict.reasons,
                    fmt::format("{}: keyslot {} stretches its passphrase {} times only", name,
                                slot.id, slot.cost));
         }
       }
+    }
+  }
+
+  // A volume that another tenant's secret opens.
+  static void add_group(VolumeVerdict& verdict, const LuksHeader& header, const std::string& name,
+                        const Group& group) {
+    for (const Token& token : header.tokens) {
+      if (token.group.empty() || token.group == group.name || !opens(header, token)) continue;
+      add_once(verdict.reasons, fmt::format("{}: enrolled in group {}, and the policy says {}",
+                                            name, escaped(token.group), escaped(group.name)));
     }
   }
 
@@ -213,6 +296,7 @@ class Judge {
   const DeviceGraph& graph_;
   const Policy& policy_;
   std::string_view today_;
+  Stacks stacks_;
   bool root_is_plain_;
 };
 
@@ -231,6 +315,8 @@ std::string_view to_string(Verdict verdict) {
 }
 
 int Coverage::exit_status() const {
+  // Nothing seen is nothing proven.
+  if (volumes.empty()) return 3;
   const auto any = [&](Verdict verdict) {
     return std::ranges::find(volumes, verdict, &VolumeVerdict::verdict) != volumes.end();
   };
@@ -242,8 +328,9 @@ int Coverage::exit_status() const {
 Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today) {
   Coverage coverage{
       .host = graph.host, .taken_at = graph.taken_at, .policy = policy.source, .volumes = {}};
-  const Judge judge(graph, policy, today);
+  Judge judge(graph, policy, today);
   for (const DeviceIndex at : volumes_of(graph)) coverage.volumes.push_back(judge.judge(at));
+  judge.join_filesystems(coverage.volumes);
   return coverage;
 }
 

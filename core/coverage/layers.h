@@ -4,7 +4,11 @@
 
 #include "core/device/device.h"
 
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace volseal {
@@ -29,11 +33,48 @@ struct Layers {
   double percent = 100;  // converting: how much is encrypted
 };
 
-// The mappings that are the open side of the LUKS volume `container`: dm-crypt over it, or, while
-// it is being encrypted, what device-mapper makes of its segments.
-std::vector<DeviceIndex> opened_volumes(const DeviceGraph& graph, DeviceIndex container);
+// A LUKS volume of which a part is in clear, as its header says.
+bool is_half_encrypted(const Device& device);
 
-// For what is written to the device itself: below a LUKS header, that is what the header says.
-Layers layers_of(const DeviceGraph& graph, DeviceIndex at);
+// The LUKS volume that this mapping is the open side of: dm-crypt over it, with dm-integrity in
+// between or not; while it is being encrypted or decrypted, whatever device-mapper makes of it.
+std::optional<DeviceIndex> container_of(const DeviceGraph& graph, DeviceIndex mapping);
+
+// A graph, with what walking it needs at hand: one for all volumes of a graph.
+class Stacks {
+ public:
+  explicit Stacks(const DeviceGraph& graph);
+
+  // For what is written to the device itself: below a LUKS header, that is what the header and,
+  // where it is open, the kernel's table say.
+  Layers layers_of(DeviceIndex at);
+
+  // The mappings that are the open side of the LUKS volume `container`.
+  const std::vector<DeviceIndex>& opened(DeviceIndex container) const;
+
+ private:
+  // No machine stacks as many devices on each other; a saved graph may say anything.
+  static constexpr std::size_t deepest = 128;
+
+  Layers data_of(DeviceIndex at);
+  Layers walk(const Device& device);
+  Layers below(const Device& device);
+  Layers partition(const Device& device);
+  Layers mapped(const Device& device);
+  Layers of_segment(const Device& device, const Segment& segment);
+  Layers crypt(const Device& device, const Segment& segment);
+  Layers all_of(const Device& device, const Segment& segment);
+  Layers named(const std::string& name, const Device& device);
+  Layers luks_of(DeviceIndex at) const;
+  std::optional<DeviceIndex> header_of(const Device& device, const Segment& segment) const;
+  std::optional<DeviceIndex> find(const std::string& kernel_name) const;
+  bool has_random_key(const Device& device) const;
+
+  const DeviceGraph& graph_;
+  std::unordered_map<std::string, DeviceIndex> by_name_;
+  std::map<DeviceIndex, std::vector<DeviceIndex>> opened_;
+  std::map<DeviceIndex, Layers> known_;
+  std::set<DeviceIndex> entered_;
+};
 
 }  // namespace volseal

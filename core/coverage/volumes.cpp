@@ -3,11 +3,17 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <string_view>
 
 namespace volseal {
 
 namespace {
+
+bool only(const Device& device, std::string_view target) {
+  return device.kind == DeviceKind::mapped && !device.table.empty() &&
+         std::ranges::all_of(device.table,
+                             [&](const Segment& segment) { return segment.target == target; });
+}
 
 // Partitions that hold no data of anybody: BIOS boot, PReP boot, extended (MBR).
 bool holds_no_data(const Device& device) {
@@ -18,26 +24,39 @@ bool holds_no_data(const Device& device) {
          std::ranges::find(types, device.partition_type) != types.end();
 }
 
-// The LUKS volume that this mapping is the open side of.
-std::optional<DeviceIndex> container_of(const DeviceGraph& graph, const Device& device) {
-  if (device.kind != DeviceKind::mapped || device.below.size() != 1) return std::nullopt;
-  const DeviceIndex lower = device.below[0];
-  if (!graph[lower].luks) return std::nullopt;
-  const bool crypt = std::ranges::any_of(
-      device.table, [](const Segment& segment) { return segment.target == "crypt"; });
-  // While it is being encrypted, an open volume may have linear segments only.
-  if (!crypt && graph[lower].luks->reencryption.empty()) return std::nullopt;
-  return lower;
+// A thin pool, and the linear mapping that LVM puts over it, hold what their thin volumes hold.
+bool is_thin_pool(const DeviceGraph& graph, const Device& device) {
+  if (only(device, "thin-pool")) return true;
+  return only(device, "linear") && device.below.size() == 1 &&
+         only(graph[device.below[0]], "thin-pool");
+}
+
+bool has_header(const DeviceGraph& graph, DeviceIndex at) {
+  return graph[at].luks.has_value();
 }
 
 }  // namespace
 
-std::vector<DeviceIndex> opened_volumes(const DeviceGraph& graph, DeviceIndex container) {
-  std::vector<DeviceIndex> opened;
-  for (const DeviceIndex above : graph.above(container)) {
-    if (container_of(graph, graph[above]) == container) opened.push_back(above);
+bool is_half_encrypted(const Device& device) {
+  const std::optional<LuksHeader>& header = device.luks;
+  return header && (header->reencryption == "encrypt" || header->reencryption == "decrypt");
+}
+
+std::optional<DeviceIndex> container_of(const DeviceGraph& graph, DeviceIndex mapping) {
+  const Device& device = graph[mapping];
+  if (device.kind != DeviceKind::mapped || device.below.size() != 1) return std::nullopt;
+  DeviceIndex lower = device.below[0];
+  const bool crypt = std::ranges::any_of(
+      device.table, [](const Segment& segment) { return segment.target == "crypt"; });
+  // LUKS2 with integrity: dm-integrity stands between the header and dm-crypt.
+  if (crypt && !has_header(graph, lower) && only(graph[lower], "integrity") &&
+      graph[lower].below.size() == 1) {
+    lower = graph[lower].below[0];
   }
-  return opened;
+  if (!has_header(graph, lower)) return std::nullopt;
+  // While it is being encrypted, an open volume may have linear segments only.
+  if (!crypt && !is_half_encrypted(graph[lower])) return std::nullopt;
+  return lower;
 }
 
 std::vector<DeviceIndex> volumes_of(const DeviceGraph& graph) {
@@ -47,15 +66,18 @@ std::vector<DeviceIndex> volumes_of(const DeviceGraph& graph) {
       if (lower < has_above.size()) has_above[lower] = true;
     }
   }
+  std::vector<bool> listed(graph.devices.size(), false);
   std::vector<DeviceIndex> volumes;
   for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
     const Device& device = graph[at];
     // A file system on a whole disk that also has partitions, or a mounted origin below a snapshot,
     // is used by itself too.
     const bool used = !device.mounts.empty() || device.swap_active;
-    if ((has_above[at] && !used) || holds_no_data(device)) continue;
-    const DeviceIndex volume = container_of(graph, device).value_or(at);
-    if (std::ranges::find(volumes, volume) == volumes.end()) volumes.push_back(volume);
+    if (!used && (has_above[at] || holds_no_data(device) || is_thin_pool(graph, device))) continue;
+    const DeviceIndex volume = container_of(graph, at).value_or(at);
+    if (listed[volume]) continue;
+    listed[volume] = true;
+    volumes.push_back(volume);
   }
   return volumes;
 }

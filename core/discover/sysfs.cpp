@@ -29,7 +29,9 @@ std::string trimmed(std::string text) {
 // "" for an attribute that is not there or cannot be read: devices come and go, drivers differ.
 std::string attribute(const Path& folder, const char* name) {
   try {
-    return trimmed(read_file_if_any(folder / name, 65536).value_or(""));
+    const std::string text = trimmed(read_file_if_any(folder / name, 65536).value_or(""));
+    // Some drivers print the name that they do not have.
+    return text == "(null)" ? "" : text;
   } catch (const Error&) {
     return "";
   }
@@ -126,7 +128,7 @@ void identify(Device& device, const Path& folder, const Path& place) {
   // A PCI number is no name.
   if (device.vendor.starts_with("0x")) device.vendor.clear();
   device.model = attribute(hardware, "model");
-  if (device.model.empty()) device.model = attribute(hardware, "name");
+  if (device.model.empty() && device.bus == "mmc") device.model = attribute(hardware, "name");
   for (const Path& where : {folder, hardware}) {
     if (device.serial.empty()) device.serial = attribute(where, "serial");
     if (device.wwn.empty()) device.wwn = attribute(where, "wwid");

@@ -26,6 +26,7 @@ class Machine {
   using At = DeviceIndex;
 
   static constexpr std::uint64_t gibibyte = 1ULL << 30U;
+  static constexpr std::uint64_t header_sectors = 32768;
 
   At disk(const std::string& name, DeviceKind kind = DeviceKind::disk) {
     Device device;
@@ -54,8 +55,10 @@ class Machine {
     LuksHeader header;
     header.uuid = "uuid-" + graph[at].name;
     header.key_bytes = 64;
-    header.segments = {
-        {.type = "crypt", .offset = 16U << 20U, .cipher = "aes-xts-plain64", .sector_size = 4096}};
+    header.segments = {{.type = "crypt",
+                        .offset = header_sectors * 512,
+                        .cipher = "aes-xts-plain64",
+                        .sector_size = 4096}};
     header.keyslots = {
         {.id = 0, .type = "luks2", .pbkdf = "pbkdf2", .cost = 1000, .key_bytes = 64},
         {.id = 1, .type = "luks2", .pbkdf = "pbkdf2", .cost = 1000, .key_bytes = 64}};
@@ -73,6 +76,7 @@ class Machine {
     graph[at].table[0].cipher = cipher;
     graph[at].table[0].key_bytes = key_bytes;
     graph[at].table[0].sector_size = 4096;
+    if (graph[below].luks) graph[at].table[0].offsets = {header_sectors};
     return at;
   }
 
