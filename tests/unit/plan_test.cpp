@@ -84,6 +84,7 @@ class PlanTest : public ::testing::Test {
   }
   LuksHeader& make_ours() {
     LuksHeader& header = make_luks();
+    header.keyslots.push_back({.id = 1, .type = "luks2", .pbkdf = "pbkdf2", .cost = 1000});
     header.tokens = {{.id = 0, .type = "systemd-recovery", .keyslots = {0}},
                      {.id = 1, .type = "volseal-tpm2", .keyslots = {1}, .group = "default"}};
     return header;
