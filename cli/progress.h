@@ -33,7 +33,7 @@ class Progress {
   bool colour_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();
-  Clock::time_point last_{};
+  Clock::time_point last_;
   std::uint64_t first_done_ = 0;
   bool began_ = false;
   unsigned last_tenth_ = 0;

@@ -251,9 +251,10 @@ int test(const ProtectorOptions& options, const Session& session) {
 }
 
 void remove(const ProtectorOptions& options, const Session& session) {
+  const int keyslot = options.keyslot.value_or(-1);  // required by the command line
   Volume volume = Volume::load(options.volume);
   const auto protectors = protectors_of(header_of(options.volume));
-  const auto at = std::ranges::find(protectors, *options.keyslot, &Listed::keyslot);
+  const auto at = std::ranges::find(protectors, keyslot, &Listed::keyslot);
   const std::string kind = at == protectors.end() ? "passphrase" : at->kind;
   // Removing the last way in that was proven to work would lock everybody out: what remains must be
   // shown to open, by somebody who has it.
@@ -263,7 +264,7 @@ void remove(const ProtectorOptions& options, const Session& session) {
   if (kind != "tpm" && !options.key_file && find_group_token(volume)) {
     Unlocker unlocker(groups.protector(), pin_from_terminal());
     const Attempt attempt = unlocker.by_group({.device = options.volume, .mapping = ""});
-    proven = attempt.outcome == Outcome::opened && attempt.keyslot != options.keyslot;
+    proven = attempt.outcome == Outcome::opened && attempt.keyslot != keyslot;
   }
   if (!proven) {
     Secret given =
@@ -271,19 +272,19 @@ void remove(const ProtectorOptions& options, const Session& session) {
     if (auto recovery = normalized_recovery_key(given)) given = std::move(*recovery);
     bool other = false;
     for (const int slot : volume.keyslots()) {
-      if (slot != *options.keyslot && volume.opens_with(given, slot)) other = true;
+      if (slot != keyslot && volume.opens_with(given, slot)) other = true;
     }
     if (!other) {
       throw Error(Code::wrong_secret,
                   "remove keyslot {} of {}: what was given opens none of those that would stay",
-                  *options.keyslot, options.volume.native());
+                  keyslot, options.volume.native());
     }
   }
   record(session, "protector.remove", "started", volume, kind);
-  remove_protector(volume, *options.keyslot);
+  remove_protector(volume, keyslot);
   record(session, "protector.remove", "ok", volume, kind);
   fmt::print(stderr, "volseal: keyslot {} ({}) of {} is gone; header backups still hold it\n",
-             *options.keyslot, kind, escaped(options.volume.native()));
+             keyslot, kind, escaped(options.volume.native()));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <span>
 #include <utility>
@@ -26,11 +27,11 @@ namespace volseal {
 
 namespace {
 
-constexpr Phase in_place_phases[] = {Phase::prepared, Phase::shrinking,  Phase::masking,
-                                     Phase::merging,  Phase::moving,     Phase::installing,
-                                     Phase::tables,   Phase::encrypting, Phase::binding};
-constexpr Phase fresh_phases[] = {Phase::prepared, Phase::installing, Phase::filling, Phase::tables,
-                                  Phase::binding};
+constexpr std::array in_place_phases = {Phase::prepared, Phase::shrinking,  Phase::masking,
+                                        Phase::merging,  Phase::moving,     Phase::installing,
+                                        Phase::tables,   Phase::encrypting, Phase::binding};
+constexpr std::array fresh_phases = {Phase::prepared, Phase::installing, Phase::filling,
+                                     Phase::tables, Phase::binding};
 
 std::span<const Phase> phases_of(Task task) {
   switch (task) {
@@ -149,7 +150,7 @@ void Executor::enroll(const VolumePlan& plan) {
 void Executor::resume(JournalEntry entry) {
   const DeviceGraph graph = world_.scan();
   const Path device = find_again(entry, graph);
-  const Device& now = graph[*graph.find(device.native())];
+  const Device& now = graph[graph.find(device.native()).value_or(0)];
   world_.record(entry.plan, entry.luks_uuid, "enroll.resume", "started");
   if (entry.phase < Phase::encrypting && entry.phase != Phase::tables) {
     // Until its header is installed, the volume may have been mounted again since the cut.

@@ -42,7 +42,7 @@ struct JournalEntry {
 
 class Journal {
  public:
-  explicit Journal(Path state) : folder_(std::move(state) / "enroll") {}
+  explicit Journal(const Path& state) : folder_(state / "enroll") {}
 
   // Durable when it returns.
   void write(const JournalEntry& entry) const;

@@ -302,8 +302,8 @@ void read_sector_size(const Section& section, Policy& policy) {
 }
 
 void read_volumes(const Section& section, Policy& policy) {
-  section.only({"cipher", "key_bits", "sector_size", "blank_check",
-                "blank_filesystem", "crypttab_options", "header_backups"});
+  section.only({"cipher", "key_bits", "sector_size", "blank_check", "blank_filesystem",
+                "crypttab_options", "header_backups"});
   read_cipher(section, policy);
   read_sector_size(section, policy);
   if (section.one_of("blank_check", {"sampled", "full"}) == "full") {

@@ -65,7 +65,8 @@ class CliTest : public ImageTest {
 TEST_F(CliTest, SaysWhatItIsAndHowItIsUsed) {
   EXPECT_EQ(volseal({"--help"}).status, 0);
   EXPECT_THAT(volseal({"--version"}).out, MatchesRegex("volseal [0-9.]+\n"));
-  for (const char* verb : {"scan", "check", "plan", "policy", "enroll", "protector", "tpm", "unlock"}) {
+  for (const char* verb :
+       {"scan", "check", "plan", "policy", "enroll", "protector", "tpm", "unlock"}) {
     EXPECT_EQ(volseal({verb, "--help"}).status, 0) << verb;
     EXPECT_THAT(volseal({"--help"}).out, HasSubstr(verb));
   }
@@ -203,7 +204,8 @@ TEST_F(CliTest, AWrongKeyAddsNothing) {
 
 TEST_F(CliTest, ATypoInThePolicyNamesItsLine) {
   write_file(folder / "policy.toml", "# a comment\n[volumes]\ncipherr = \"aes-xts-plain64\"\n");
-  for (const std::vector<std::string>& verb : {std::vector<std::string>{"check"}, {"plan"}, {"enroll"}}) {
+  for (const std::vector<std::string>& verb :
+       {std::vector<std::string>{"check"}, {"plan"}, {"enroll"}}) {
     const Result result = volseal(verb);
     EXPECT_EQ(result.status, 78) << verb[0];
     EXPECT_THAT(result.err, AllOf(HasSubstr("policy.toml:3"), HasSubstr("cipherr"))) << verb[0];
