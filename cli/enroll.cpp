@@ -18,6 +18,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <memory>
@@ -72,7 +73,7 @@ class Run {
       throw Error(Code::usage, "enroll: not confirmed; say --yes where there is no terminal");
     }
     for (const VolumePlan& volume : plan.volumes) {
-      if (!is_work(volume.task)) continue;
+      if (!is_work(volume.task) || is_unfinished(volume)) continue;
       attempt(volume.path, [&] { executor_.enroll(volume); });
     }
     if (plan.has_obstacles()) status_ = std::max(status_, exit_status::refused);
@@ -92,6 +93,13 @@ class Run {
       case Task::refuse: return false;
     }
     return false;
+  }
+
+  // It was tried a moment ago and could not go on; its journal stands, and one is enough.
+  bool is_unfinished(const VolumePlan& volume) const {
+    return std::ranges::any_of(executor_.journal().unfinished(), [&](const JournalEntry& entry) {
+      return entry.plan.path == volume.path || entry.luks_uuid == volume.luks_uuid;
+    });
   }
 
   void finish_what_was_cut_off() {

@@ -129,7 +129,7 @@ void Executor::enroll(const VolumePlan& plan) {
     entry.luks_uuid = plan.luks_uuid;
     entry.started_at = utc_now();
     journal_.write(entry);
-    carry_on(std::move(entry), device);
+    resume(std::move(entry));
     return;
   }
   release(plan);
@@ -150,16 +150,26 @@ void Executor::enroll(const VolumePlan& plan) {
 void Executor::resume(JournalEntry entry) {
   const DeviceGraph graph = world_.scan();
   const Path device = find_again(entry, graph);
-  const Device& now = graph[graph.find(device.native()).value_or(0)];
   world_.record(entry.plan, entry.luks_uuid, "enroll.resume", "started");
-  if (entry.phase < Phase::encrypting && entry.phase != Phase::tables) {
-    // Until its header is installed, the volume may have been mounted again since the cut.
+  // Since the cut it may have been mounted again, or, half-encrypted, opened at boot. It is taken
+  // out of use for the rest: libcryptsetup cannot finish the last hot zones of a data shift under a
+  // mapping.
+  if (const auto at = graph.find(device.native())) {
+    const bool open = is_mapping_of(entry.plan.mapping, entry.luks_uuid);
+    const auto used = open ? graph.find("/dev/mapper/" + entry.plan.mapping) : at;
     VolumePlan held = entry.plan;
-    held.mounts = now.mounts;
-    held.swap_active = now.swap_active;
+    held.mounts.clear();
+    held.swap_active = false;
+    if (used) {
+      held.path = graph[*used].path;
+      held.mounts = graph[*used].mounts;
+      held.swap_active = graph[*used].swap_active;
+    }
     release(held);
-    require_unclaimed(device);
+    if (open) deactivate(entry.plan.mapping);
+    if (!held.mounts.empty()) entry.plan.mounts = held.mounts;
   }
+  require_unclaimed(device);
   carry_on(std::move(entry), device);
 }
 
@@ -388,11 +398,8 @@ void Executor::encrypt(const JournalEntry& entry, const Path& device) {
   const Volume volume = Volume::load(device);
   volume.refuse_unsafe();
   const Secret secret = secret_for(entry, volume);
-  // Somebody may have opened it since a cut: then it goes on under the mapping, in use.
-  const std::string& mapping = entry.plan.mapping;
-  const std::string mapped = is_mapping_of(mapping, entry.luks_uuid) ? mapping : "";
   say(entry, "encrypting");
-  if (!InPlaceEncryption::run(device, secret, mapped, world_.progress)) {
+  if (!InPlaceEncryption::run(device, secret, world_.progress)) {
     world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
     throw Error(Code::interrupted,
                 "encrypt {}: stopped; its data is safe and half of it may be encrypted",

@@ -100,16 +100,16 @@ InPlaceEncryption::State InPlaceEncryption::state(const Path& device) {
 }
 
 bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
-                            const std::string& mapping, const EncryptionProgress& progress) {
+                            const EncryptionProgress& progress) {
   const Volume volume = Volume::load(device);
   crypt_device* const raw = volume.device_.get();
   crypt_params_reencrypt parameters{};
   if (crypt_reencrypt_status(raw, &parameters) == CRYPT_REENCRYPT_NONE) return true;
   parameters = {};
   parameters.flags = CRYPT_REENCRYPT_RESUME_ONLY;
-  int r = crypt_reencrypt_init_by_passphrase(raw, mapping.empty() ? nullptr : mapping.c_str(),
-                                             passphrase.chars(), passphrase.size(), CRYPT_ANY_SLOT,
-                                             CRYPT_ANY_SLOT, nullptr, nullptr, &parameters);
+  int r = crypt_reencrypt_init_by_passphrase(raw, nullptr, passphrase.chars(), passphrase.size(),
+                                             CRYPT_ANY_SLOT, CRYPT_ANY_SLOT, nullptr, nullptr,
+                                             &parameters);
   if (r < 0) volume.fail(r, "resume the encryption of");
   Reporter reporter{.progress = &progress};
   r = crypt_reencrypt_run(raw, Reporter::call, &reporter);

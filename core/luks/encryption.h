@@ -39,10 +39,8 @@ class InPlaceEncryption {
   static State state(const Path& device);
 
   // Goes on until it is done (true) or `progress` says stop (false). Repairs a crashed hot zone
-  // first. `mapping`: the name under which the volume is open, to go on while it is in use; empty:
-  // it is not open, and is claimed meanwhile. Throws Error{wrong_secret, busy, io, damaged}.
-  static bool run(const Path& device, const Secret& passphrase, const std::string& mapping,
-                  const EncryptionProgress& progress);
+  // first. The volume must not be open. Throws Error{wrong_secret, busy, io, damaged}.
+  static bool run(const Path& device, const Secret& passphrase, const EncryptionProgress& progress);
 };
 
 // Writes the header file to the head of the device, syncs, and reads it back. `replaces_data`: what

@@ -179,7 +179,7 @@ TEST_F(LuksTest, EncryptsAnExt4InPlaceAndKeepsItsFiles) {
 
   std::uint64_t last = 0;
   EXPECT_TRUE(
-      InPlaceEncryption::run(device, passphrase, "", [&](std::uint64_t done, std::uint64_t total) {
+      InPlaceEncryption::run(device, passphrase, [&](std::uint64_t done, std::uint64_t total) {
         EXPECT_GE(done, last);
         EXPECT_EQ(total, (128U << 20U) - header_bytes);
         last = done;
