@@ -86,7 +86,8 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
     for (const std::string& reason : volume.reasons) {
       const std::string head = escaped(volume.path);
       // Reasons name the device that is to blame, which often is the volume itself.
-      const std::string line = reason.starts_with(head) ? reason : head + ": " + reason;
+      const std::string line =
+          reason.starts_with(head) ? reason : fmt::format("{}: {}", head, reason);
       bool first = true;
       for (const std::string& piece : wrap(line, options.columns - 4)) {
         text += fmt::format("{}{}\n", first ? "  " : "    ", piece);
