@@ -31,7 +31,8 @@ Secret qr_text(const Secret& key) {
   const int size = qrcodegen_getSize(code.bytes().data());
   const auto light = [&](int x, int y) { return !qrcodegen_getModule(code.bytes().data(), x, y); };
   // Three bytes of UTF-8 a character at the most.
-  const std::size_t side = static_cast<std::size_t>(size) + 2U * border;
+  constexpr std::size_t margins = 8;  // the border on both sides
+  const std::size_t side = static_cast<std::size_t>(size) + margins;
   Secret text(side * side * 3);
   std::size_t at = 0;
   const auto put = [&](std::string_view piece) {
