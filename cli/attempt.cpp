@@ -64,12 +64,12 @@ int report_attempt(const Attempt& attempt, std::string_view verb) {
     print_out(fmt::format("{} {} by {} (keyslot {}, {} ms)\n", device, verb, attempt.protector,
                           attempt.keyslot.value_or(-1), attempt.took.count()));
   } else {
-    fmt::print(stderr, "volseal: {} by {}: {}: {}\n", device, attempt.protector,
-               to_string(attempt.outcome), escaped(attempt.reason));
-    fmt::print(stderr, "  {}\n", hint_for(attempt.outcome));
+    print_err("volseal: {} by {}: {}: {}\n", device, attempt.protector, to_string(attempt.outcome),
+              escaped(attempt.reason));
+    print_err("  {}\n", hint_for(attempt.outcome));
   }
   for (const std::string& finding : attempt.findings) {
-    fmt::print(stderr, "volseal: warning: {}: {}\n", device, escaped(finding));
+    print_err("volseal: warning: {}: {}\n", device, escaped(finding));
   }
   return exit_status_for(attempt.outcome);
 }

@@ -43,9 +43,9 @@ extern "C" void on_stop_signal(int /*signal*/) {
   stop_wanted = true;
 }
 
-class Run {
+class EnrollRun {
  public:
-  Run(const EnrollOptions& options, const Session& session)
+  EnrollRun(const EnrollOptions& options, const Session& session)
       : options_(options),
         session_(session),
         policy_(load_policy(session.options.policy)),
@@ -118,7 +118,7 @@ class Run {
     try {
       action();
       progress_.reset();
-      print_out(fmt::format("{} is encrypted\n", escaped(path)));
+      tell_out(fmt::format("{} is encrypted\n", escaped(path)));
     } catch (const Error& error) {
       progress_.reset();
       audit_.record({.action = "enroll.finish",
@@ -165,7 +165,7 @@ class Run {
                             const Secret& key) { hand_over(volume, uuid, key); },
         .ask_secret =
             [](const VolumePlan& volume, const std::string& why) {
-              fmt::print(stderr, "volseal: {}: {}\n", escaped(volume.path), escaped(why));
+              print_err("volseal: {}: {}\n", escaped(volume.path), escaped(why));
               return ask_secret(fmt::format("Recovery key of {}", escaped(volume.path)));
             },
         .on_step =
@@ -211,7 +211,7 @@ int enroll(const EnrollOptions& options, const Session& session) {
   action.sa_handler = on_stop_signal;
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
-  return Run(options, session).all();
+  return EnrollRun(options, session).all();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "cli/hints.h"
 
 #include "cli/exit_status.h"
+#include "cli/output.h"
 #include "core/base/escape.h"
 
 #include <fmt/format.h>
@@ -82,9 +83,9 @@ int exit_status_for(Code code) {
 }
 
 int report_error(const Error& error) {
-  fmt::print(stderr, "volseal: {}\n", on_one_line(error.what()));
+  print_err("volseal: {}\n", on_one_line(error.what()));
   if (const std::string_view hint = hint_for(error.code()); !hint.empty()) {
-    fmt::print(stderr, "  {}\n", hint);
+    print_err("  {}\n", hint);
   }
   return exit_status_for(error.code());
 }

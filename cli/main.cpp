@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <csignal>
 #include <exception>
 
 namespace volseal {
@@ -73,5 +74,7 @@ int run_verb(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   volseal::ensure_standard_descriptors();
+  // A pager that is closed must not end an encryption half-way; see print_out.
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   return volseal::run_verb(argc, argv);
 }

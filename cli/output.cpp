@@ -1,17 +1,31 @@
 #include "cli/output.h"
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
+#include <csignal>
 #include <cstdlib>
 
 namespace volseal {
+
+namespace {
+
+// 0, or errno.
+int put(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t done = ::write(fd, text.data(), text.size());
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return errno;
+    text.remove_prefix(static_cast<std::size_t>(done));
+  }
+  return 0;
+}
+
+}  // namespace
 
 bool is_terminal(int fd) {
   return ::isatty(fd) == 1;
@@ -39,8 +53,21 @@ bool may_colour(int fd) {
 }
 
 void print_out(std::string_view text) {
-  if (std::fflush(stdout) != 0) throw_errno(errno, "write standard output");
-  write_all(STDOUT_FILENO, text, "standard output");
+  const int error = put(STDOUT_FILENO, text);
+  if (error == EPIPE) {
+    // Ignored so far, for the sake of work that must not stop half-way.
+    static_cast<void>(std::signal(SIGPIPE, SIG_DFL));
+    static_cast<void>(std::raise(SIGPIPE));
+  }
+  if (error != 0) throw_errno(error, "write standard output");
+}
+
+void tell_out(std::string_view text) {
+  static_cast<void>(put(STDOUT_FILENO, text));
+}
+
+void tell_err(std::string_view text) {
+  static_cast<void>(put(STDERR_FILENO, text));
 }
 
 }  // namespace volseal

@@ -31,7 +31,7 @@ Progress::Progress(std::string what)
       colour_(may_colour(STDERR_FILENO)) {}
 
 Progress::~Progress() {
-  if (drawn_) std::fputs("\n", stderr);
+  if (drawn_) tell_err("\n");
 }
 
 std::string Progress::line(std::uint64_t done, std::uint64_t total) const {
@@ -67,8 +67,7 @@ void Progress::draw(std::uint64_t done, std::uint64_t total) {
     bar = colour_ ? fmt::format(" \x1b[32m{}\x1b[0m", bar) : " " + bar;
   }
   // The rest of an older, longer line is cleared (ECMA-48 EL).
-  fmt::print(stderr, "\r  {}{} {}\x1b[K", what_, bar, text);
-  std::fflush(stderr);
+  print_err("\r  {}{} {}\x1b[K", what_, bar, text);
   drawn_ = true;
 }
 
@@ -90,15 +89,14 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
     const unsigned tenth = percent_of(done, total) / 10;
     if (tenth == last_tenth_ && now - last_ < 60s) return;
     last_tenth_ = tenth;
-    fmt::print(stderr, "volseal: {}: {}\n", what_, line(done, total));
-    std::fflush(stderr);
+    print_err("volseal: {}: {}\n", what_, line(done, total));
   }
   last_ = now;
 }
 
 void Progress::finish() {
   if (terminal_ && began_ && log::level() != log::Level::quiet) draw(done_, total_);
-  if (drawn_) std::fputs("\n", stderr);
+  if (drawn_) tell_err("\n");
   drawn_ = false;
 }
 

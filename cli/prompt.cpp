@@ -1,5 +1,6 @@
 #include "cli/prompt.h"
 
+#include "cli/output.h"
 #include "core/base/error.h"
 
 #include <fcntl.h>
@@ -67,7 +68,7 @@ Secret ask_new_secret(std::string_view what) {
     if (first->empty()) continue;
     const auto second = ask_secret(fmt::format("The same {} again", what));
     if (second && first->equal(*second)) return std::move(*first);
-    fmt::print(stderr, "volseal: the two differ\n");
+    print_err("volseal: the two differ\n");
   }
   throw Error(Code::usage, "ask for a new {}: three times without two equal answers", what);
 }

@@ -195,8 +195,8 @@ void add(const ProtectorOptions& options, const Session& session) {
   }
   record(session, "protector.add", "ok", volume, options.kind,
          options.kind == "tpm" ? options.group : "");
-  fmt::print(stderr, "volseal: keyslot {} of {} opens with the new {}\n", slot,
-             escaped(options.volume.native()), options.kind);
+  print_err("volseal: keyslot {} of {} opens with the new {}\n", slot,
+            escaped(options.volume.native()), options.kind);
 }
 
 int test(const ProtectorOptions& options, const Session& session) {
@@ -283,8 +283,8 @@ void remove(const ProtectorOptions& options, const Session& session) {
   record(session, "protector.remove", "started", volume, kind);
   remove_protector(volume, keyslot);
   record(session, "protector.remove", "ok", volume, kind);
-  fmt::print(stderr, "volseal: keyslot {} ({}) of {} is gone; header backups still hold it\n",
-             keyslot, kind, escaped(options.volume.native()));
+  print_err("volseal: keyslot {} ({}) of {} is gone; header backups still hold it\n", keyslot, kind,
+            escaped(options.volume.native()));
 }
 
 }  // namespace

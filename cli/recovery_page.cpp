@@ -1,5 +1,6 @@
 #include "cli/recovery_page.h"
 
+#include "cli/output.h"
 #include "cli/prompt.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
@@ -80,7 +81,7 @@ void hand_over_on_terminal(std::string_view volume, std::string_view luks_uuid, 
     const auto typed = ask_secret("Write it down, then type its last eight letters");
     if (!typed) break;
     if (typed->view() == last) return;
-    fmt::print(stderr, "volseal: that is not its last group\n");
+    print_err("volseal: that is not its last group\n");
   }
   throw Error(Code::interrupted,
               "hand over the recovery key of {}: it was not acknowledged; nothing was changed",

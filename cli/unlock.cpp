@@ -122,7 +122,7 @@ bool is_block(const Path& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
 }
 
-Json json_of(const Attempt& attempt) {
+Json attempt_json(const Attempt& attempt) {
   return {{"volume", to_valid_utf8(attempt.device.native())},
           {"mapping", attempt.mapping},
           {"luks_uuid", to_valid_utf8(attempt.luks_uuid)},
@@ -135,9 +135,9 @@ Json json_of(const Attempt& attempt) {
           {"milliseconds", attempt.took.count()}};
 }
 
-class Run {
+class UnlockRun {
  public:
-  Run(const UnlockOptions& options, const Session& session)
+  UnlockRun(const UnlockOptions& options, const Session& session)
       : options_(options),
         protectors_(session.options, policy_),
         unlocker_(protectors_.protector(), pin_from_terminal()),
@@ -151,7 +151,7 @@ class Run {
       } catch (const Error& error) {
         // One broken disk keeps no other one locked.
         if (targets.size() == 1) throw;
-        fmt::print(stderr, "volseal: {}\n", error.what());
+        print_err("volseal: {}\n", error.what());
         status = std::max(status, exit_status::failed);
       }
     }
@@ -194,7 +194,7 @@ class Run {
   void tell(const Attempt& attempt) {
     log_attempt(attempt);
     if (options_.json) {
-      attempts_.push_back(json_of(attempt));
+      attempts_.push_back(attempt_json(attempt));
     } else {
       report_attempt(attempt, attempt.mapping.empty()
                                   ? "opens"
@@ -255,7 +255,7 @@ int unlock(const UnlockOptions& options, const Session& session) {
       targets.push_back(target_of(volume, options));
     }
   }
-  return Run(options, session).over(targets);
+  return UnlockRun(options, session).over(targets);
 }
 
 }  // namespace

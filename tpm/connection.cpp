@@ -164,7 +164,8 @@ void TpmHandle::reset() {
     const auto flush = [&] {
       return tpm_->attempt([&] { return Esys_FlushContext(tpm_->esys, handle_); });
     };
-    if (flush() != TSS2_RC_SUCCESS && flush() != TSS2_RC_SUCCESS) {
+    const bool flushed = flush() == TSS2_RC_SUCCESS;
+    if (!flushed && flush() != TSS2_RC_SUCCESS) {
       Esys_TR_Close(tpm_->esys, &handle_);
     }
   } else {

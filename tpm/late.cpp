@@ -7,7 +7,6 @@ namespace volseal::tpm {
 
 namespace {
 
-constexpr std::size_t auth_size = 32;
 constexpr std::size_t max_area = 512;
 
 struct LateCopy {

@@ -14,7 +14,6 @@ namespace volseal::tpm {
 
 namespace {
 
-constexpr std::size_t digest_size = 32;
 constexpr TPM2_EO less_or_equal = TPM2_EO_UNSIGNED_LE;
 
 template <typename T>
@@ -26,14 +25,14 @@ Bytes big_endian(T value) {
   return bytes;
 }
 
-const Bytes empty_session(digest_size, 0);
+const Bytes empty_session(sha256_size, 0);
 
 }  // namespace
 
 Bytes sha256(std::initializer_list<std::span<const std::uint8_t>> parts) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
                                                                         EVP_MD_CTX_free);
-  Bytes digest(digest_size);
+  Bytes digest(sha256_size);
   bool good = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
   for (const auto part : parts)
     good = good && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;

@@ -5,12 +5,15 @@
 #include "core/base/base64.h"
 #include "tpm/pcr.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
 
 namespace volseal::tpm {
+
+inline constexpr std::size_t sha256_size = 32;
 
 Bytes sha256(std::initializer_list<std::span<const std::uint8_t>> parts);
 

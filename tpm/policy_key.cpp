@@ -24,7 +24,6 @@ using PkeyContext = Handle<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
 using Signature = Handle<ECDSA_SIG, ECDSA_SIG_free>;
 using Bio = Handle<BIO, BIO_free_all>;
 
-constexpr std::size_t coordinate = 32;
 constexpr const char* curve = "prime256v1";
 
 void require(bool good, const char* what) {
@@ -40,7 +39,7 @@ bool on_p256(const EVP_PKEY* key) {
 }
 
 Pkey public_key(const Bytes& point) {
-  if (point.size() != 2 * coordinate) return nullptr;
+  if (point.size() != 2 * coordinate_size) return nullptr;
   Bytes encoded = {0x04};  // SEC 1: uncompressed
   encoded.insert(encoded.end(), point.begin(), point.end());
   std::string group(curve);
@@ -90,7 +89,7 @@ Secret PolicyKey::to_pem() const {
 }
 
 Bytes PolicyKey::public_point() const {
-  std::array<std::uint8_t, 1 + 2 * coordinate> encoded{};
+  std::array<std::uint8_t, 1 + 2 * coordinate_size> encoded{};
   std::size_t size = 0;
   // The format a key was read in may be compressed; ask for the coordinates instead.
   BIGNUM* x = nullptr;
@@ -99,10 +98,10 @@ Bytes PolicyKey::public_point() const {
                     EVP_PKEY_get_bn_param(key_.get(), OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1;
   const Handle<BIGNUM, BN_free> own_x(x);
   const Handle<BIGNUM, BN_free> own_y(y);
-  require(good && BN_bn2binpad(x, encoded.data(), coordinate) == coordinate &&
-              BN_bn2binpad(y, encoded.data() + coordinate, coordinate) == coordinate,
+  require(good && BN_bn2binpad(x, encoded.data(), coordinate_size) == coordinate_size &&
+              BN_bn2binpad(y, encoded.data() + coordinate_size, coordinate_size) == coordinate_size,
           "read the point of a policy key");
-  size = 2 * coordinate;
+  size = 2 * coordinate_size;
   return {encoded.begin(), encoded.begin() + static_cast<std::ptrdiff_t>(size)};
 }
 
@@ -118,20 +117,21 @@ Bytes PolicyKey::sign(const Bytes& digest) const {
   const unsigned char* at = der.data();
   const Signature parsed(d2i_ECDSA_SIG(nullptr, &at, static_cast<long>(size)));
   require(parsed != nullptr, "sign an approval");
-  Bytes raw(2 * coordinate);
-  require(BN_bn2binpad(ECDSA_SIG_get0_r(parsed.get()), raw.data(), coordinate) == coordinate &&
-              BN_bn2binpad(ECDSA_SIG_get0_s(parsed.get()), raw.data() + coordinate, coordinate) ==
-                  coordinate,
+  Bytes raw(2 * coordinate_size);
+  require(BN_bn2binpad(ECDSA_SIG_get0_r(parsed.get()), raw.data(), coordinate_size) ==
+                  coordinate_size &&
+              BN_bn2binpad(ECDSA_SIG_get0_s(parsed.get()), raw.data() + coordinate_size,
+                           coordinate_size) == coordinate_size,
           "sign an approval");
   return raw;
 }
 
 bool verify_approval(const Bytes& public_point, const Bytes& digest, const Bytes& signature) {
   const Pkey key = public_key(public_point);
-  if (!key || signature.size() != 2 * coordinate) return false;
+  if (!key || signature.size() != 2 * coordinate_size) return false;
   const Signature parsed(ECDSA_SIG_new());
-  BIGNUM* r = BN_bin2bn(signature.data(), coordinate, nullptr);
-  BIGNUM* s = BN_bin2bn(signature.data() + coordinate, coordinate, nullptr);
+  BIGNUM* r = BN_bin2bn(signature.data(), coordinate_size, nullptr);
+  BIGNUM* s = BN_bin2bn(signature.data() + coordinate_size, coordinate_size, nullptr);
   if (!parsed || ECDSA_SIG_set0(parsed.get(), r, s) != 1) {
     BN_free(r);
     BN_free(s);

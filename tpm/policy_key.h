@@ -4,11 +4,15 @@
 #include "core/base/base64.h"
 #include "core/base/secret.h"
 
+#include <cstddef>
 #include <memory>
 
 struct evp_pkey_st;
 
 namespace volseal::tpm {
+
+// Of a coordinate of a point on P-256, and of each half of a signature.
+inline constexpr std::size_t coordinate_size = 32;
 
 class PolicyKey {
  public:

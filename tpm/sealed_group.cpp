@@ -12,7 +12,6 @@ namespace volseal::tpm {
 namespace {
 
 constexpr std::uint64_t version = 1;
-constexpr std::size_t digest_size = 32;
 constexpr std::size_t point_size = 64;
 constexpr std::size_t max_group_name = 64;
 constexpr std::size_t max_public = 512;  // an RSA-2048 storage root key takes 316 bytes
@@ -40,7 +39,7 @@ PcrState parse_state(const nlohmann::json& value, std::size_t pcrs, const std::s
   StrictJson json(value, what);
   PcrState state;
   state.approved = static_cast<std::int64_t>(json.number("approved", 0, 1ULL << 40U));
-  state.composite = json.bytes("composite", digest_size, digest_size);
+  state.composite = json.bytes("composite", sha256_size, sha256_size);
   const std::size_t prefixes = pcrs * SealedGroup::prefix_size;
   state.prefixes = json.bytes("prefixes", prefixes, prefixes);
   json.finish();
@@ -50,7 +49,7 @@ PcrState parse_state(const nlohmann::json& value, std::size_t pcrs, const std::s
 PinStretch parse_pin(const nlohmann::json& value, const std::string& what) {
   StrictJson json(value, what);
   PinStretch pin;
-  pin.salt = json.bytes("salt", digest_size, digest_size);
+  pin.salt = json.bytes("salt", sha256_size, sha256_size);
   pin.iterations =
       static_cast<unsigned>(json.number("iterations", least_iterations, most_iterations));
   json.finish();

@@ -10,13 +10,6 @@
 
 namespace volseal::tpm {
 
-namespace {
-
-constexpr std::size_t auth_size = 32;
-constexpr std::size_t coordinate = 32;
-
-}  // namespace
-
 void forget_response(Connection::Impl& tpm) {
   TSS2_SYS_CONTEXT* sys = nullptr;
   std::size_t size = 0;
@@ -101,9 +94,9 @@ Bytes verification_ticket(Connection::Impl& tpm, const SealedGroup& sealed) {
   signature.signature.ecdsa.hash = TPM2_ALG_SHA256;
   const std::span raw(sealed.signature);
   signature.signature.ecdsa.signatureR =
-      sized<TPM2B_ECC_PARAMETER>(raw.first(coordinate), "signature");
+      sized<TPM2B_ECC_PARAMETER>(raw.first(coordinate_size), "signature");
   signature.signature.ecdsa.signatureS =
-      sized<TPM2B_ECC_PARAMETER>(raw.last(coordinate), "signature");
+      sized<TPM2B_ECC_PARAMETER>(raw.last(coordinate_size), "signature");
   EsysPtr<TPMT_TK_VERIFIED> ticket;
   tpm.command("verify the approval", [&] {
     return Esys_VerifySignature(tpm.esys, key.get(), ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,

@@ -8,7 +8,12 @@
 #include "tpm/storage_root.h"
 #include "tpm/templates.h"
 
+#include <cstddef>
+
 namespace volseal::tpm {
+
+// Of the auth values of our objects, as large as SHA-256's digest.
+inline constexpr std::size_t auth_size = 32;
 
 struct SealedObject {
   Bytes public_area;   // TPM2B_PUBLIC

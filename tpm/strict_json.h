@@ -23,10 +23,10 @@ class StrictJson {
     std::vector<std::set<std::string>> keys;
     bool twice = false;
     const auto callback = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-      using Event = nlohmann::json::parse_event_t;
-      if (event == Event::object_start) keys.emplace_back();
-      if (event == Event::object_end && !keys.empty()) keys.pop_back();
-      if (event == Event::key && !keys.empty())
+      using ParseEvent = nlohmann::json::parse_event_t;
+      if (event == ParseEvent::object_start) keys.emplace_back();
+      if (event == ParseEvent::object_end && !keys.empty()) keys.pop_back();
+      if (event == ParseEvent::key && !keys.empty())
         twice |= !keys.back().insert(value.get<std::string>()).second;
       return true;
     };

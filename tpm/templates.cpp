@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "tpm/esys.h"
 #include "tpm/policy_digest.h"
+#include "tpm/policy_key.h"
 
 #include <openssl/evp.h>
 #include <tss2/tss2_mu.h>
@@ -12,8 +13,6 @@
 namespace volseal::tpm {
 
 namespace {
-
-constexpr std::size_t coordinate = 32;
 
 const EVP_MD* digest_of(TPM2_ALG_ID algorithm) {
   switch (algorithm) {
@@ -54,13 +53,14 @@ TPM2B_PUBLIC srk_template() {
   ecc.scheme.scheme = TPM2_ALG_NULL;
   ecc.curveID = TPM2_ECC_NIST_P256;
   ecc.kdf.scheme = TPM2_ALG_NULL;
-  area.unique.ecc.x.size = coordinate;
-  area.unique.ecc.y.size = coordinate;
+  area.unique.ecc.x.size = coordinate_size;
+  area.unique.ecc.y.size = coordinate_size;
   return result;
 }
 
 TPM2B_PUBLIC verification_key(const Bytes& key) {
-  if (key.size() != 2 * coordinate) throw Error(Code::damaged, "policy key: not a P-256 point");
+  if (key.size() != 2 * coordinate_size)
+    throw Error(Code::damaged, "policy key: not a P-256 point");
   TPM2B_PUBLIC result{};
   TPMT_PUBLIC& area = result.publicArea;
   area.type = TPM2_ALG_ECC;
@@ -73,8 +73,8 @@ TPM2B_PUBLIC verification_key(const Bytes& key) {
   ecc.curveID = TPM2_ECC_NIST_P256;
   ecc.kdf.scheme = TPM2_ALG_NULL;
   const std::span point(key);
-  area.unique.ecc.x = sized<TPM2B_ECC_PARAMETER>(point.first(coordinate), "policy key");
-  area.unique.ecc.y = sized<TPM2B_ECC_PARAMETER>(point.last(coordinate), "policy key");
+  area.unique.ecc.x = sized<TPM2B_ECC_PARAMETER>(point.first(coordinate_size), "policy key");
+  area.unique.ecc.y = sized<TPM2B_ECC_PARAMETER>(point.last(coordinate_size), "policy key");
   return result;
 }
 

@@ -44,8 +44,14 @@ std::string read_bounded(int fd, const Path& path, std::size_t limit) {
 }
 
 // Writes by way of a temporary file beside `path`. `keep`: owner and mode of the file that was
-// there.
-void replace_file(const Path& path, std::string_view content, mode_t mode, bool keep) {
+// there, and a symbolic link to it.
+void replace_file(Path path, std::string_view content, mode_t mode, bool keep) {
+  std::error_code no_target;
+  if (keep && std::filesystem::is_symlink(path)) {
+    if (Path target = std::filesystem::canonical(path, no_target); !no_target) {
+      path = std::move(target);
+    }
+  }
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
   std::string temporary = (folder / ("." + path.filename().native() + ".XXXXXX")).native();
   const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
@@ -69,6 +75,16 @@ void replace_file(const Path& path, std::string_view content, mode_t mode, bool 
 }
 
 }  // namespace
+
+std::uint64_t size_of(int fd, const Path& path) {
+  const off_t end = ::lseek(fd, 0, SEEK_END);
+  if (end < 0) throw_errno(errno, "find the size of {}", path.native());
+  return static_cast<std::uint64_t>(end);
+}
+
+std::uint64_t size_of(const Path& path) {
+  return size_of(open_file(path, O_RDONLY).get(), path);
+}
 
 UniqueFd open_file(const Path& path, int flags, mode_t mode) {
   UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -19,6 +20,10 @@ using Path = std::filesystem::path;
 // open(2) with O_CLOEXEC. Throws Error by errno.
 UniqueFd open_file(const Path& path, int flags, mode_t mode = 0600);
 
+// Bytes of a file or of a block device. Throws Error by errno, naming `path`.
+std::uint64_t size_of(int fd, const Path& path);
+std::uint64_t size_of(const Path& path);
+
 // The whole file; throws Error{damaged} when it is larger than `limit` bytes, Error by errno else.
 std::string read_file(const Path& path, std::size_t limit = 1U << 20U);
 // Nothing when there is no such file.
@@ -30,8 +35,8 @@ Secret read_secret(const Path& path, bool raw = false);
 Secret read_secret_from(int fd, std::string_view what, bool raw = false);
 
 // Temporary file in the same folder, fsync, rename, fsync of the folder: after a power cut either
-// the old content is there or the new. An existing file keeps its owner and mode; a new one gets
-// `mode`.
+// the old content is there or the new. An existing file keeps its owner and mode, and where `path`
+// is a symbolic link, its target is what is replaced; a new one gets `mode`.
 void write_file(const Path& path, std::string_view content, mode_t mode = 0600);
 // As write_file, with bytes that are a secret: never through a std::string, and for its owner alone
 // whatever the mode of a file that was there.

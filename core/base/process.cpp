@@ -43,7 +43,7 @@ std::string last_lines(std::string_view output) {
         newline == std::string_view::npos ? output : output.substr(newline + 1);
     output = newline == std::string_view::npos ? std::string_view() : output.substr(0, newline);
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    text = escaped(line) + (text.empty() ? "" : "; " + text);
+    text.insert(0, escaped(line) + (text.empty() ? "" : "; "));
     ++lines;
   }
   return text;

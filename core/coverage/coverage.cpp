@@ -13,10 +13,6 @@ namespace volseal {
 
 namespace {
 
-void add_once(std::vector<std::string>& list, const std::string& text) {
-  if (std::ranges::find(list, text) == list.end()) list.push_back(text);
-}
-
 std::string protector_of(const std::string& token_type) {
   if (token_type == "volseal-tpm2") return "tpm";
   if (token_type == "systemd-recovery") return "recovery-key";

@@ -16,10 +16,6 @@ bool is_null(std::string_view cipher) {
          cipher.find("cipher_null") != std::string_view::npos;
 }
 
-void add_once(std::vector<std::string>& list, std::string text) {
-  if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
-}
-
 // The worst of both; a device is no better than the worst place its data can lie in.
 void join(Layers& all, Layers one) {
   if (one.protection > all.protection) {
@@ -124,6 +120,10 @@ bool is_of_header(const LuksHeader& header, const Segment& segment) {
 }
 
 }  // namespace
+
+void add_once(std::vector<std::string>& list, std::string text) {
+  if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
+}
 
 Stacks::Stacks(const DeviceGraph& graph) : graph_(graph) {
   for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {

@@ -40,6 +40,9 @@ bool is_half_encrypted(const Device& device);
 // between or not; while it is being encrypted or decrypted, whatever device-mapper makes of it.
 std::optional<DeviceIndex> container_of(const DeviceGraph& graph, DeviceIndex mapping);
 
+// Appends `text` unless it is there.
+void add_once(std::vector<std::string>& list, std::string text);
+
 // A graph, with what walking it needs at hand: one for all volumes of a graph.
 class Stacks {
  public:

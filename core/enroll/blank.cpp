@@ -20,13 +20,13 @@ constexpr std::uint64_t edge = 16ULL << 20U;
 constexpr std::uint64_t sample = 4096;
 constexpr std::uint64_t samples = 2048;
 
-class Reader {
+class BlankReader {
  public:
-  explicit Reader(const Path& device)
-      : device_(device), fd_(open_file(device, O_RDONLY)), buffer_(1U << 20U) {
-    const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
-    if (end < 0) throw_errno(errno, "find the size of {}", device.native());
-    size_ = static_cast<std::uint64_t>(end);
+  explicit BlankReader(const Path& device)
+      : device_(device),
+        fd_(open_file(device, O_RDONLY)),
+        size_(size_of(fd_.get(), device)),
+        buffer_(1U << 20U) {
     ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
   }
 
@@ -53,8 +53,8 @@ class Reader {
  private:
   Path device_;
   UniqueFd fd_;
+  std::uint64_t size_;
   std::vector<char> buffer_;
-  std::uint64_t size_ = 0;
 };
 
 std::uint64_t random_below(std::uint64_t limit) {
@@ -67,7 +67,7 @@ std::uint64_t random_below(std::uint64_t limit) {
 }  // namespace
 
 void require_blank(const Path& device, BlankCheck check) {
-  Reader reader(device);
+  BlankReader reader(device);
   const std::uint64_t size = reader.size();
   if (check == BlankCheck::full || size <= 2 * edge + samples * sample) {
     reader.require_zeros(0, size);

@@ -78,13 +78,6 @@ std::vector<std::string> lasting_links(const Device& device) {
   return links;
 }
 
-std::uint64_t size_of(const Path& path) {
-  const UniqueFd fd = open_file(path, O_RDONLY);
-  const off_t end = ::lseek(fd.get(), 0, SEEK_END);
-  if (end < 0) throw_errno(errno, "find the size of {}", path.native());
-  return static_cast<std::uint64_t>(end);
-}
-
 void copy_durably(const Path& from, const Path& to) {
   std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing);
   sync_fd(open_file(to, O_RDONLY).get(), to.native());

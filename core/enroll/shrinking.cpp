@@ -21,13 +21,6 @@ namespace {
 // Sectors of a chunk of the snapshot: 4 KiB, the largest block of ext4 on this architecture.
 constexpr int chunk_sectors = 8;
 
-std::uint64_t size_of(const Path& device) {
-  const UniqueFd fd = open_file(device, O_RDONLY);
-  const off_t end = ::lseek(fd.get(), 0, SEEK_END);
-  if (end < 0) throw_errno(errno, "find the size of {}", device.native());
-  return static_cast<std::uint64_t>(end);
-}
-
 std::string trimmed(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text;

@@ -298,8 +298,6 @@ std::optional<LuksHeader> parse_header(const ReadAt& read_at, std::uint64_t devi
 
 std::optional<LuksHeader> read_header(const Path& path) {
   const UniqueFd fd = open_file(path, O_RDONLY | O_NONBLOCK);
-  const off_t end = ::lseek(fd.get(), 0, SEEK_END);
-  if (end < 0) throw_errno(errno, "find the size of {}", path.native());
   const ReadAt read_at = [&](std::uint64_t offset, std::size_t size) {
     Buffer data(size);
     std::size_t done = 0;
@@ -314,7 +312,7 @@ std::optional<LuksHeader> read_header(const Path& path) {
     data.resize(done);
     return data;
   };
-  return parse_header(read_at, static_cast<std::uint64_t>(end));
+  return parse_header(read_at, size_of(fd.get(), path));
 }
 
 }  // namespace volseal

@@ -220,5 +220,24 @@ TEST_F(CliTest, AFullDiskBehindStandardOutputIsAnError) {
   EXPECT_EQ(result.status, 4);
 }
 
+// Both pipes lose their reader before the program writes its first word.
+TEST_F(CliTest, AReaderThatIsGoneEndsWhatReadsAndNothingElse) {
+  const Path image = luks2("disk.img");
+  const auto unread = [&](const std::string& arguments) {
+    return run({"bash", "-c", "exec 9> >(exec 9>&-); wait $!; \"$0\" " + arguments + " >&9 2>&9",
+                VOLSEAL_BINARY})
+        .status;
+  };
+  EXPECT_EQ(unread("protector list " + image.native()), 128 + SIGPIPE);
+  write_file(folder / "new", "another one");
+  EXPECT_EQ(unread("protector add passphrase " + image.native() + " --key-file " + key() +
+                   " --new-key-file " + (folder / "new").native() + " --state " +
+                   (folder / "state").native()),
+            0);
+  EXPECT_EQ(
+      volseal({"unlock", "--test", "--key-file", (folder / "new").native(), image.native()}).status,
+      0);
+}
+
 }  // namespace
 }  // namespace volseal

@@ -129,6 +129,16 @@ TEST_F(BaseTest, WritingAFileKeepsTheModeOfTheOldOne) {
             1);  // nothing temporary
 }
 
+// /etc/crypttab may be a link into a folder that is kept under version control.
+TEST_F(BaseTest, WritingThroughASymbolicLinkKeepsTheLink) {
+  std::filesystem::create_directory(folder / "kept");
+  write_file(folder / "kept/table", "one\n");
+  std::filesystem::create_symlink("kept/table", folder / "link");
+  write_file(folder / "link", "two\n");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_EQ(read_file(folder / "kept/table"), "two\n");
+}
+
 TEST_F(BaseTest, ASecretFileIsForItsOwnerAloneWhateverWasThere) {
   write_file(folder / "key", "public\n", 0644);
   ASSERT_EQ(::chmod((folder / "key").c_str(), 0644), 0);
