@@ -1,5 +1,6 @@
 // volseal enroll: carries out the plan.
 #include "cli/exit_status.h"
+#include "cli/graph.h"
 #include "cli/hints.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -23,6 +24,7 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,13 +60,16 @@ class EnrollRun {
     PlanOptions plan_options;
     plan_options.today = utc_now().substr(0, 10);
     plan_options.only = options_.volumes;
+    for (std::string& name : plan_options.only) {
+      if (is_image(name)) name = std::filesystem::canonical(name).native();
+    }
     plan_options.unmount = options_.unmount;
     // What this run itself needs is not unmounted.
     plan_options.needed.push_back(session_.options.state.native());
     plan_options.needed.push_back(session_.options.policy.native());
     if (options_.recovery_key_dir)
       plan_options.needed.push_back(options_.recovery_key_dir->native());
-    const Plan plan = make_plan(scan(), policy_, plan_options);
+    const Plan plan = make_plan(take_graph(), policy_, plan_options);
     print_out(to_text(plan, columns(STDOUT_FILENO)));
     if (!plan.has_work())
       return std::max(status_, plan.has_obstacles() ? exit_status::refused : exit_status::good);
@@ -132,6 +137,20 @@ class EnrollRun {
     }
   }
 
+  // The machine, and the image files that are asked for or were begun.
+  DeviceGraph take_graph() const {
+    std::set<Path> images;
+    const auto add = [&](const std::string& name) {
+      if (is_image(name)) images.insert(std::filesystem::canonical(name));
+    };
+    for (const std::string& name : options_.volumes) add(name);
+    for (const JournalEntry& entry : Journal(session_.options.state).unfinished())
+      add(entry.plan.path);
+    DeviceGraph graph = scan();
+    for (const Path& image : images) graph.devices.push_back(scan_image(image));
+    return graph;
+  }
+
   void require_place_for_recovery_keys() {
     if (options_.recovery_key_dir) {
       make_folder(*options_.recovery_key_dir);
@@ -158,7 +177,7 @@ class EnrollRun {
 
   EnrollWorld world() {
     return {
-        .scan = [] { return scan(); },
+        .scan = [this] { return take_graph(); },
         .group = [this](const std::string& name) { return groups_.open(name); },
         .protector = &groups_.protector(),
         .hand_over = [this](const VolumePlan& volume, const std::string& uuid,
@@ -220,7 +239,8 @@ void add_enroll(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand(
       "enroll", "encrypt what the policy wants encrypted; goes on after a power cut");
   auto options = std::make_shared<EnrollOptions>();
-  verb->add_option("VOLUME", options->volumes, "only these; else every volume of the plan");
+  verb->add_option("VOLUME", options->volumes,
+                   "only these devices or image files; else every volume of the plan");
   verb->add_flag("--unmount", options->unmount,
                  "unmount and swapoff what is in the way, and put it back afterwards");
   verb->add_flag("--yes", options->yes, "do not ask whether to carry the plan out");

@@ -16,11 +16,6 @@ namespace {
 
 constexpr std::size_t largest_graph = 64U << 20U;
 
-bool is_image(const std::string& name) {
-  std::error_code ignored;
-  return std::filesystem::is_regular_file(name, ignored);
-}
-
 // Stacks that any of `wanted` belongs to.
 DeviceGraph part_of(DeviceGraph graph, const std::vector<DeviceIndex>& wanted) {
   std::vector<bool> kept(graph.devices.size(), false);
@@ -68,6 +63,11 @@ DeviceGraph whole_graph(const GraphSource& source) {
 }
 
 }  // namespace
+
+bool is_image(const std::string& name) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(name, ignored);
+}
 
 DeviceGraph get_graph(const GraphSource& source) {
   DeviceGraph graph = whole_graph(source);

@@ -13,6 +13,9 @@ struct GraphSource {
   std::vector<std::string> volumes;  // devices and image files; empty: all
 };
 
+// A file, where a device or an image file may be named.
+bool is_image(const std::string& name);
+
 // The graph of what was asked for. With devices named: they, what they rest on and what stands on
 // them. Throws Error{not_found} for a name that is no device of the graph and no file.
 DeviceGraph get_graph(const GraphSource& source);

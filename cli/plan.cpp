@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <vector>
 
 namespace volseal {
@@ -29,10 +28,6 @@ struct PlanVerb {
 // All of the machine even where one volume is asked for: names must not clash with those of others,
 // and a second path to the same disk must be seen. Image files are a machine of their own.
 DeviceGraph graph_for(const PlanVerb& verb) {
-  const auto is_image = [](const std::string& name) {
-    std::error_code ignored;
-    return std::filesystem::is_regular_file(name, ignored);
-  };
   GraphSource source{.file = verb.graph};
   const bool images =
       verb.graph.empty() && !verb.volumes.empty() && std::ranges::all_of(verb.volumes, is_image);

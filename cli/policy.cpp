@@ -13,20 +13,24 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 namespace volseal {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct PolicyVerb {
   std::optional<std::string> file;
   std::string graph;
+  bool json = false;
 };
 
 std::string what_it_says(const Rule* rule, std::string_view today) {
@@ -46,16 +50,63 @@ std::string content_of(const Device& device) {
                                      : escaped(device.content.type, 40);
 }
 
-std::string volumes_table(const Policy& policy, const DeviceGraph& graph, std::string_view today,
-                          std::set<const Rule*>& used) {
+// Which rule decides a volume.
+struct Decision {
+  DeviceIndex at;
+  const Rule* rule;  // null: none matches
+};
+
+std::vector<Decision> decisions_of(const Policy& policy, const DeviceGraph& graph) {
+  std::vector<Decision> decisions;
+  for (const DeviceIndex at : volumes_of(graph)) {
+    decisions.push_back({.at = at, .rule = deciding_rule(policy, graph, at)});
+  }
+  return decisions;
+}
+
+std::string_view word_for(const Rule* rule, std::string_view today) {
+  if (rule == nullptr || rule->action == Action::encrypt) return "encrypt";
+  if (rule->action == Action::forbid) return "forbid";
+  return expired(*rule, today) ? "encrypt" : "leave";
+}
+
+std::string to_json(const Policy& policy, const DeviceGraph& graph,
+                    const std::vector<Decision>& decisions, const std::vector<std::string>& idle,
+                    std::string_view today) {
+  Json volumes = Json::array();
+  for (const auto& [at, rule] : decisions) {
+    const bool encrypts = rule == nullptr || rule->action == Action::encrypt;
+    Json volume = {{"path", to_valid_utf8(graph[at].path)},
+                   {"size", graph[at].size},
+                   {"content", to_string(graph[at].content.kind)},
+                   {"type", to_valid_utf8(graph[at].content.type)},
+                   {"rule", rule == nullptr ? Json() : Json(rule->name)},
+                   {"line", rule == nullptr ? Json() : Json(rule->line)},
+                   {"action", word_for(rule, today)},
+                   {"group", encrypts ? Json(rule == nullptr ? "default" : rule->group) : Json()}};
+    if (!encrypts) volume["reason"] = to_valid_utf8(rule->reason);
+    if (!encrypts && !rule->until.empty()) volume["until"] = rule->until;
+    volumes.push_back(std::move(volume));
+  }
+  std::vector<std::string> groups;
+  for (const Group& group : policy.groups) groups.push_back(group.name);
+  const Json json = {{"schema", "volseal-policy-check/1"},
+                     {"policy", to_valid_utf8(policy.source)},
+                     {"digest", policy.digest},
+                     {"groups", groups},
+                     {"volumes", std::move(volumes)},
+                     {"idle_rules", idle}};
+  return json.dump(1) + "\n";
+}
+
+std::string volumes_table(const DeviceGraph& graph, const std::vector<Decision>& decisions,
+                          std::string_view today) {
   std::vector<std::vector<Cell>> rows(1);
   for (const char* title : {"VOLUME", "SIZE", "CONTENT", "RULE", "SAYS"}) {
     rows.front().push_back({.text = title, .colour = "1"});
   }
-  for (const DeviceIndex at : volumes_of(graph)) {
+  for (const auto& [at, rule] : decisions) {
     const Device& device = graph[at];
-    const Rule* rule = deciding_rule(policy, graph, at);
-    used.insert(rule);
     const std::string name =
         rule == nullptr ? "(none)" : fmt::format("{} (line {})", rule->name, rule->line);
     rows.push_back({{.text = escaped(device.path)},
@@ -71,17 +122,23 @@ int check(const PolicyVerb& verb, const Options& options) {
   const Policy policy = load_policy(verb.file ? Path(*verb.file) : options.policy);
   const DeviceGraph graph = get_graph({.file = verb.graph});
   const std::string today = utc_now().substr(0, 10);
-  std::set<const Rule*> used;
+  const std::vector<Decision> decisions = decisions_of(policy, graph);
+  std::vector<std::string> idle;
+  for (const Rule& rule : policy.rules) {
+    if (std::ranges::find(decisions, &rule, &Decision::rule) == decisions.end()) {
+      idle.push_back(rule.name);
+    }
+  }
+  if (verb.json) {
+    print_out(to_json(policy, graph, decisions, idle, today));
+    return exit_status::good;
+  }
   std::string text =
       fmt::format("{} is valid: {} rule{}, {} group{}\n\n",
                   policy.source == "built-in" ? "The built-in policy" : escaped(policy.source),
                   policy.rules.size(), policy.rules.size() == 1 ? "" : "s", policy.groups.size(),
                   policy.groups.size() == 1 ? "" : "s");
-  text += volumes_table(policy, graph, today, used);
-  std::vector<std::string> idle;
-  for (const Rule& rule : policy.rules) {
-    if (!used.contains(&rule)) idle.push_back(rule.name);
-  }
+  text += volumes_table(graph, decisions, today);
   if (!idle.empty()) {
     text += fmt::format("\nDecide nothing on this machine: {}\n", fmt::join(idle, ", "));
   }
@@ -110,6 +167,7 @@ void add_policy(CLI::App& app, Session& session) {
       ->add_option("--graph", options->graph,
                    "a saved graph instead of this machine; '-' is standard input")
       ->type_name("FILE");
+  checking->add_flag("--json", options->json, "what decides each volume, as JSON");
   checking->footer("Exit status: 0 valid, 78 not, with the line that is wrong.");
   checking->callback([&session, options] { session.status = check(*options, session.options); });
 }

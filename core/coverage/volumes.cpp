@@ -15,13 +15,23 @@ bool only(const Device& device, std::string_view target) {
                              [&](const Segment& segment) { return segment.target == target; });
 }
 
-// Partitions that hold no data of anybody: BIOS boot, PReP boot, extended (MBR).
+// Partitions that hold no data of anybody: BIOS boot, PReP boot, extended (MBR). Anyone can give a
+// partition such a type, so it counts only at the size of such a partition: GRUB's core image is
+// below 1 MiB, PReP loaders get 8 MiB, the kernel shows two sectors of an extended one.
 bool holds_no_data(const Device& device) {
-  static constexpr std::array types = {"21686148-6449-6e6f-744e-656564454649",
-                                       "9e1a2d38-c612-4316-aa26-8b49521e5a8b", "0x5", "0xf",
-                                       "0x85"};
-  return device.kind == DeviceKind::partition &&
-         std::ranges::find(types, device.partition_type) != types.end();
+  struct BootType {
+    std::string_view type;
+    std::uint64_t most;  // bytes
+  };
+  static constexpr std::array<BootType, 5> types = {
+      {{.type = "21686148-6449-6e6f-744e-656564454649", .most = 4ULL << 20U},
+       {.type = "9e1a2d38-c612-4316-aa26-8b49521e5a8b", .most = 16ULL << 20U},
+       {.type = "0x5", .most = 4096},
+       {.type = "0xf", .most = 4096},
+       {.type = "0x85", .most = 4096}}};
+  if (device.kind != DeviceKind::partition) return false;
+  const auto found = std::ranges::find(types, device.partition_type, &BootType::type);
+  return found != types.end() && device.size <= found->most;
 }
 
 // A thin pool, and the linear mapping that LVM puts over it, hold what their thin volumes hold.

@@ -334,7 +334,9 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
       world_.record(plan, entry.luks_uuid, "header.install", "ok");
       return;
     }
-    case Phase::tables: write_tables(entry); return;
+    case Phase::tables:
+      if (is_block_device(device)) write_tables(entry);
+      return;
     case Phase::encrypting: encrypt(entry, device); return;
     case Phase::filling: fill(entry, device); return;
     case Phase::binding: bind(entry, device); return;
@@ -401,7 +403,7 @@ void Executor::encrypt(const JournalEntry& entry, const Path& device) {
 }
 
 void Executor::fill(const JournalEntry& entry, const Path& device) {
-  if (!settings_.map) return;
+  if (!is_block_device(device)) return;
   const VolumePlan& plan = entry.plan;
   map(entry, device);
   const Path mapping = Path("/dev/mapper") / plan.mapping;
@@ -440,7 +442,7 @@ void Executor::map(const JournalEntry& entry, const Path& device) {
 // Into the use that it had before, or that the policy wants for it.
 void Executor::put_back(const JournalEntry& entry, const Path& device) {
   const Finally forget([&] { fresh_recovery_.reset(); });
-  if (!settings_.map) return;
+  if (!is_block_device(device)) return;
   VolumePlan wanted = entry.plan;
   if (!wanted.mount.empty()) {
     std::filesystem::create_directories(wanted.mount);

@@ -45,9 +45,8 @@ struct EnrollWorld {
 struct EnrollSettings {
   Path state = "/var/lib/volseal";
   Path crypttab = "/etc/crypttab";
-  Path fstab = "/etc/fstab";
+  Path fstab = "/etc/fstab";  // neither learns of image files, which are not mapped either
   bool unmount = false;  // unmount and swapoff what is in the way, and put it back afterwards
-  bool map = true;       // false only for image files, which nothing can map without device-mapper
 };
 
 class Executor {

@@ -220,6 +220,22 @@ TEST_F(CliTest, AFullDiskBehindStandardOutputIsAnError) {
   EXPECT_EQ(result.status, 4);
 }
 
+// For images that are made before the machine that boots them.
+TEST_F(CliTest, EnrollsAnImageFile) {
+  const Path image = ext4("disk.img", 96);
+  const Result done = volseal(
+      {"enroll", "--yes", "--recovery-key-dir", (folder / "keys").native(), image.native()});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_THAT(done.out, HasSubstr("is encrypted"));
+  EXPECT_EQ(volseal({"unlock", "--test", image.native()}).status, 0);
+  EXPECT_EQ(volseal({"check", image.native()}).status, 0);
+  const Path key = std::filesystem::directory_iterator(folder / "keys")->path();
+  EXPECT_EQ(
+      run({"cryptsetup", "open", "--test-passphrase", "--key-file", key.native(), image.native()})
+          .status,
+      0);
+}
+
 // Both pipes lose their reader before the program writes its first word.
 TEST_F(CliTest, AReaderThatIsGoneEndsWhatReadsAndNothingElse) {
   const Path image = luks2("disk.img");

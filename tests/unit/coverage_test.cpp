@@ -50,6 +50,17 @@ TEST_F(CoverageTest, BlankAndUnknownDisksAreUndecided) {
   EXPECT_EQ(coverage().exit_status(), 3);
 }
 
+// A type is only a label that whoever made the partition chose.
+TEST_F(CoverageTest, ABootPartitionHoldsNoDataOnlyAtItsUsualSize) {
+  const At boot = partition(disk("sda"), "sda1");
+  graph[boot].partition_type = "21686148-6449-6e6f-744e-656564454649";
+  graph[boot].size = 1U << 20U;
+  EXPECT_TRUE(coverage().volumes.empty());
+  graph[boot].size = gibibyte;
+  holds(boot, "xfs");
+  EXPECT_EQ(verdict("/dev/sda1"), Verdict::not_covered);
+}
+
 TEST_F(CoverageTest, LvmOnLuksIsCoveredPerVolume) {
   const At vault = crypt(luks(partition(disk("sda"), "sda1")), "vault");
   holds(mapped("vg-one", "linear", {vault}), "ext4", "/one");

@@ -51,6 +51,26 @@ TEST_F(PlanVerbTest, SaysByItsExitStatusWhetherSomethingIsInTheWay) {
   EXPECT_THAT(done.output, HasSubstr("Nothing to encrypt."));
 }
 
+TEST_F(PlanVerbTest, SaysAsJsonWhichRuleDecides) {
+  write_file(policy,
+             "[[rule]]\nname = \"idle\"\naction = \"leave\"\nreason = \"r\"\n"
+             "match.mount = \"/nowhere\"\n[[rule]]\nname = \"b\"\naction = \"leave\"\n"
+             "reason = \"boot\"\nuntil = \"2099-01-01\"\nmatch.mount = \"/boot*\"\n");
+  const ProcessResult result = volseal({"policy", "check", "--json", "--graph", graph("demo")});
+  ASSERT_EQ(result.status, 0) << result.output;
+  const auto json = nlohmann::json::parse(result.output);
+  EXPECT_EQ(json.at("schema"), "volseal-policy-check/1");
+  EXPECT_EQ(json.at("idle_rules"), nlohmann::json::array({"idle"}));
+  std::size_t left = 0;
+  for (const auto& volume : json.at("volumes")) {
+    const bool boot = volume.at("action") == "leave";
+    left += boot ? 1 : 0;
+    EXPECT_EQ(volume.at("rule"), boot ? nlohmann::json("b") : nlohmann::json());
+    EXPECT_EQ(volume.at("group"), boot ? nlohmann::json() : nlohmann::json("default"));
+  }
+  EXPECT_EQ(left, 2U);  // /boot and /boot/efi
+}
+
 TEST_F(PlanVerbTest, PlansOneVolumeAsJson) {
   const ProcessResult result = volseal({"plan", "--json", "--graph", graph("demo"), "/dev/vdc"});
   EXPECT_EQ(result.status, 0);
