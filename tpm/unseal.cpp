@@ -26,13 +26,18 @@ struct Unsealing {
   Step step = Step::session;
 
   // The commands of an unseal; a TPM does one at a time and a real one takes 3 to 300 ms for each.
-  //   1 StartAuthSession  one session is policy and encryption both; salted to the pinned key
-  //   (ECDH) 2 PolicyPCR         the chosen PCRs and the latch as they are now 3 PolicyOR which of
-  //   the approved states that is; only where there are several 4 PolicyNV          the approval is
-  //   not revoked 5 PolicyAuthorize   the owner signed that; the ticket spares LoadExternal,
-  //   VerifySignature and a flush 6 PolicyAuthValue   only with a PIN 7 Load              the
-  //   sealed object 8 Unseal            its response is encrypted; ends the session as well 9
+  //
+  //   StartAuthSession  one session is policy and encryption both; salted to the pinned key (ECDH)
+  //   PolicyPCR         the chosen PCRs and the latch as they are now
+  //   PolicyOR          which of the approved states that is; only where there are several
+  //   PolicyNV          the approval is not revoked
+  //   PolicyAuthorize   the owner signed that; the ticket spares LoadExternal, VerifySignature and
+  //                     a flush
+  //   PolicyAuthValue   only with a PIN
+  //   Load              the sealed object
+  //   Unseal            its response is encrypted; ends the session as well
   //   FlushContext      the object: without a resource manager it would stay in the TPM
+  //
   // Not needed: ReadPublic of the storage root key and of the counter (both pinned), CreatePrimary
   // (it is persistent), PCR_Read and PolicyGetDigest (only when something is refused).
   Secret run(const TpmHandle& root, const Secret* pin) {
@@ -167,6 +172,16 @@ GroupKey pcr_mismatch(Connection& connection, const SealedGroup& sealed) {
   return refused(Outcome::policy_mismatch, summary(explain(connection, sealed), sealed.latch));
 }
 
+// Some PCR, of the chosen ones or not, was extended again and again while the TPM was asked.
+GroupKey restless_pcrs(Connection& connection, const SealedGroup& sealed) {
+  const Explanation explanation = explain(connection, sealed);
+  if (explanation.latch_closed || !explanation.differences.empty())
+    return refused(Outcome::policy_mismatch, summary(explanation, sealed.latch));
+  return refused(Outcome::unavailable,
+                 "the PCRs are as approved, but something goes on extending one while the TPM is "
+                 "asked");
+}
+
 GroupKey pin_failure(Connection& connection, Meaning meaning) {
   const DictionaryAttackState state = dictionary_attack_state(connection);
   GroupKey key;
@@ -240,7 +255,7 @@ GroupKey diagnose(Connection& connection, const SealedGroup& sealed, Step step,
       }
       break;
     case Step::unseal:
-      if (error.meaning() == Meaning::pcr_changed) return pcr_mismatch(connection, sealed);
+      if (error.meaning() == Meaning::pcr_changed) return restless_pcrs(connection, sealed);
       break;
     case Step::session:
     case Step::approval: break;
@@ -250,11 +265,26 @@ GroupKey diagnose(Connection& connection, const SealedGroup& sealed, Step step,
   return refused(Outcome::damaged, error.what());
 }
 
-// As Unsealing::run(); where the persistent storage root key is gone, once more with a transient
-// one.
+// A session is void once any PCR was extended after its PolicyPCR (Part 1, 19.7.7.4): the boot goes
+// on measuring while we unseal. So it is asked again; a change that matters then shows in the
+// PolicyPCR of the new session. Bounded, since somebody may go on extending.
+Secret run(Unsealing& unsealing, const TpmHandle& root, const Secret* pin) {
+  constexpr int attempts = 5;
+  for (int left = attempts - 1;; --left) {
+    try {
+      return unsealing.run(root, pin);
+    } catch (const TpmError& error) {
+      const bool void_session =
+          error.meaning() == Meaning::pcr_changed || error.meaning() == Meaning::policy_fail;
+      if (!void_session || unsealing.step != Step::unseal || left == 0) throw;
+    }
+  }
+}
+
+// As run(); where the persistent storage root key is gone, once more with a transient one.
 Secret run_with_any_root(Unsealing& unsealing, const Secret* pin) {
   try {
-    return unsealing.run(pinned_storage_root(unsealing.tpm, unsealing.sealed.srk), pin);
+    return run(unsealing, pinned_storage_root(unsealing.tpm, unsealing.sealed.srk), pin);
   } catch (const TpmError& error) {
     if (error.meaning() == Meaning::gone || error.meaning() == Meaning::failure_mode) throw;
     if (unsealing.step != Step::session) throw;
@@ -262,10 +292,9 @@ Secret run_with_any_root(Unsealing& unsealing, const Secret* pin) {
     const TpmHandle root = transient_storage_root(unsealing.tpm, unsealing.sealed.srk);
     if (!root) throw;
     log::note(
-        "the TPM's storage root key is not persistent any more, which makes this slow; 'volseal "
-        "tpm "
-        "approve' mends it");
-    return unsealing.run(root, pin);
+        "the TPM's storage root key is not persistent any more, which makes this slow; "
+        "'volseal tpm approve' mends it");
+    return run(unsealing, root, pin);
   }
 }
 
