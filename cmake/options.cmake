@@ -24,6 +24,9 @@ endif()
 target_include_directories(volseal_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_link_options(volseal_options INTERFACE -Wl,-z,relro,-z,now)
 
+if(VOLSEAL_FUZZ OR VOLSEAL_SANITIZE)
+  target_compile_definitions(volseal_options INTERFACE VOLSEAL_SANITIZED)
+endif()
 if(VOLSEAL_FUZZ)
   target_compile_options(volseal_options INTERFACE
     -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -156,6 +156,11 @@ TpmHandle& TpmHandle::operator=(TpmHandle&& other) noexcept {
   return *this;
 }
 
+void TpmHandle::release() {
+  if (handle_ != ESYS_TR_NONE) Esys_TR_Close(tpm_->esys, &handle_);
+  handle_ = ESYS_TR_NONE;
+}
+
 void TpmHandle::reset() {
   if (handle_ == ESYS_TR_NONE) return;
   if (kind_ == Kind::transient) {

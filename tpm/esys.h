@@ -146,8 +146,9 @@ class TpmHandle {
   ESYS_TR get() const { return handle_; }
   explicit operator bool() const { return handle_ != ESYS_TR_NONE; }
   void reset();
-  // The TPM itself has flushed it: a session whose last command said so.
-  void release() { handle_ = ESYS_TR_NONE; }
+  // The TPM itself has flushed it: a session whose last command said so. ESYS is told, or else it
+  // would keep what it knows of it, the auth value among it, as long as the connection lives.
+  void release();
 
  private:
   Connection::Impl* tpm_ = nullptr;

@@ -23,13 +23,14 @@ void forget_response(Connection::Impl& tpm) {
 }
 
 void forget_sensitive(Connection::Impl& tpm) {
-  // ESYS copies its arguments into the context before it looks at the parent. With none it stops
-  // there: the copy is overwritten and no command is sent.
+  // ESYS keeps a copy of its arguments before it looks for the parent. A parent that does not exist
+  // ends it there: the copy is overwritten and no command is sent.
+  constexpr ESYS_TR nowhere = 0xfffffff0;
   const TPM2B_SENSITIVE_CREATE nothing{};
   const TPM2B_PUBLIC area{};
   const TPM2B_DATA outside{};
   const TPML_PCR_SELECTION no_pcrs{};
-  Esys_Create_Async(tpm.esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &nothing,
+  Esys_Create_Async(tpm.esys, nowhere, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &nothing,
                     &area, &outside, &no_pcrs);
 }
 

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/handle.h"
 
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <sys/mman.h>
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace volseal {
@@ -133,3 +135,24 @@ void forbid_core_dumps() {
 }
 
 }  // namespace volseal
+
+// AddressSanitizer has a free() of its own.
+#ifndef VOLSEAL_SANITIZED
+
+// Copies that C libraries make of a secret go when their memory is freed: libtss2-esys keeps a
+// session's key with the PIN's auth value behind it, where nobody else can reach it. Standing in
+// the program, this is the free() of every library in it. realloc() stays libc's: what holds a
+// secret does not grow.
+extern "C" void __libc_free(void* memory);  // NOLINT(bugprone-reserved-identifier): glibc's
+
+extern "C" void free(void* memory) noexcept {
+  // From here on glibc has mapped it for itself, and freeing unmaps (M_MMAP_THRESHOLD, mallopt(3)).
+  constexpr std::size_t unmapped = 32U << 20U;
+  if (memory != nullptr) {
+    const std::size_t size = ::malloc_usable_size(memory);
+    if (size < unmapped) ::explicit_bzero(memory, size);
+  }
+  __libc_free(memory);
+}
+
+#endif
