@@ -7,11 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace volseal {
 
 namespace {
+
+constexpr std::size_t binding_size = 32;
 
 int add_keyslot(Volume& volume, const Secret* existing, const Secret& added, Stretch stretch) {
   return existing == nullptr ? volume.add_first_keyslot(added, stretch)
@@ -43,6 +46,58 @@ GroupToken bound_token(const Volume& volume, const GroupMaterial& material, Grou
   return token;
 }
 
+struct Begun {
+  int id = 0;
+  GroupToken token;
+};
+
+// A token that names no keyslot yet, with the salt that the keyslot's passphrase will come from:
+// the one that a power cut left, or a new one.
+Begun begin_group_token(Volume& volume, const std::string& group, const GroupMaterial& material,
+                        const std::string& binding_scope) {
+  if (auto found = find_group_token(volume)) {
+    if (!found->token.keyslots.empty()) {
+      throw Error(Code::usage, "add the TPM to {}: it has a TPM protector; remove that one first",
+                  volume.path().native());
+    }
+    if (found->token.group == group) return {.id = found->id, .token = std::move(found->token)};
+    // Begun for another group: it opens nothing, and what its salt would tell is not ours to know.
+    volume.remove_token(found->id);
+  }
+  GroupToken token;
+  token.group = group;
+  const Secret salt = Secret::random(32);
+  token.salt.assign(salt.bytes().begin(), salt.bytes().end());
+  if (volume.keyslots().empty()) {
+    // A header in the making: there is no volume key's digest to bind to before the first keyslot.
+    token.binding_scope = binding_scope;
+    token.binding.assign(binding_size, 0);
+    token.sealed = material.sealed;
+  } else {
+    token = bound_token(volume, material, std::move(token), binding_scope);
+  }
+  const int id = volume.set_token(to_json(token));
+  return {.id = id, .token = std::move(token)};
+}
+
+// The keyslot that no token names and that opens with `passphrase`: written before the power went,
+// and ours by that proof alone. No other keyslot is ever taken for it.
+std::optional<int> unnamed_keyslot(const Volume& volume, const Secret& passphrase) {
+  std::vector<std::string> named;
+  for (const VolumeToken& token : volume.tokens()) {
+    const auto json = nlohmann::json::parse(token.json, nullptr, false);
+    if (!json.is_object() || !json.contains("keyslots")) continue;
+    for (const auto& slot : json["keyslots"]) {
+      if (slot.is_string()) named.push_back(slot.get<std::string>());
+    }
+  }
+  for (const int slot : volume.keyslots()) {
+    if (std::ranges::find(named, std::to_string(slot)) != named.end()) continue;
+    if (volume.opens_with(passphrase, slot) == slot) return slot;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 int add_recovery_key(Volume& volume, const Secret* existing, const Secret& key) {
@@ -57,19 +112,25 @@ int add_passphrase(Volume& volume, const Secret* existing, const Secret& passphr
 
 int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,
                         const GroupMaterial& material, const std::string& binding_scope) {
-  if (find_group_token(volume)) {
-    throw Error(Code::usage, "add the TPM to {}: it has a TPM protector; remove that one first",
-                volume.path().native());
+  Begun begun = begin_group_token(volume, group, material, binding_scope);
+  const Secret passphrase = group_passphrase(volume, begun.token, material.secret);
+  int slot = -1;
+  try {
+    const auto left_behind = unnamed_keyslot(volume, passphrase);
+    slot = left_behind ? *left_behind : add_keyslot(volume, existing, passphrase, Stretch::none);
+  } catch (...) {
+    volume.remove_token(begun.id);
+    throw;
   }
-  GroupToken token;
-  token.group = group;
-  const Secret salt = Secret::random(32);
-  token.salt.assign(salt.bytes().begin(), salt.bytes().end());
-  const Secret passphrase = group_passphrase(volume, token, material.secret);
-  const int slot = add_keyslot(volume, existing, passphrase, Stretch::none);
-  token.keyslots = {slot};
+  begun.token.keyslots = {slot};
   return with_keyslot(volume, slot, passphrase, [&] {
-    volume.set_token(to_json(bound_token(volume, material, std::move(token), binding_scope)));
+    try {
+      volume.set_token(
+          to_json(bound_token(volume, material, std::move(begun.token), binding_scope)), begun.id);
+    } catch (...) {
+      volume.remove_token(begun.id);
+      throw;
+    }
   });
 }
 

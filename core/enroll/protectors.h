@@ -19,6 +19,8 @@ struct GroupMaterial {
 // `existing`: what opens the volume now; nullptr right after Volume::format. Returns the keyslot.
 int add_recovery_key(Volume& volume, const Secret* existing, const Secret& key);
 int add_passphrase(Volume& volume, const Secret* existing, const Secret& passphrase);
+// The same with the token first, as yet without a keyslot: with its salt a keyslot that a power cut
+// left without a token is known again. The next call for that group takes both over.
 int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,
                         const GroupMaterial& material, const std::string& binding_scope);
 

@@ -1,5 +1,7 @@
 // volseal tpm as people use it, on image files.
 #include "core/base/error.h"
+#include "core/luks/volume.h"
+#include "core/unlock/unlocker.h"
 #include "tests/support/image.h"
 #include "tests/support/swtpm.h"
 
@@ -156,6 +158,50 @@ TEST_F(TpmVerbTest, AGroupIsForgottenOnlyWhenItsTpmIsGone) {
   EXPECT_EQ(volseal({"tpm", "forget"}).status, good);
   EXPECT_EQ(volseal({"tpm", "status"}).status, 4);
   enrolled("new.img");
+}
+
+// The power goes while 'protector add tpm' writes: first the token, then the keyslot, then the
+// token that names it. Whatever is there, the next run ends with one keyslot of the TPM and no
+// orphan.
+TEST_F(TpmVerbTest, AKeyslotThatAPowerCutLeftIsTakenOver) {
+  const std::string image = enrolled("disk.img");
+  const auto add = [&] {
+    return volseal({"protector", "add", "tpm", image, "--key-file", path("key")});
+  };
+  const auto leave_token_alone = [&] {
+    Volume volume = Volume::load(image);
+    auto found = find_group_token(volume);
+    ASSERT_TRUE(found);
+    found->token.keyslots.clear();
+    found->token.known_keyslots = {0};
+    volume.set_token(to_json(found->token), found->id);
+  };
+  const auto expect_whole = [&] {
+    const Volume volume = Volume::load(image);
+    EXPECT_EQ(volume.keyslots().size(), 3U);
+    EXPECT_EQ(volume.tokens().size(), 1U);
+    EXPECT_EQ(volume.opens_with(Secret::copy_of("passphrase")), 0);
+    EXPECT_EQ(volume.opens_with(Secret::copy_of("somebody's own")), 2);
+    EXPECT_EQ(opens(image), good);
+  };
+  // A keyslot that no token names either, and that is none of the TPM's.
+  EXPECT_EQ(Volume::load(image).add_keyslot(Secret::copy_of("passphrase"),
+                                            Secret::copy_of("somebody's own"), Stretch::none),
+            2);
+
+  leave_token_alone();  // cut between keyslot and token
+  const Result adopted = add();
+  EXPECT_EQ(adopted.status, good) << adopted.err;
+  EXPECT_THAT(adopted.err, HasSubstr("keyslot 1 of"));
+  expect_whole();
+
+  leave_token_alone();
+  Volume::load(image).remove_keyslot(1);  // cut between token and keyslot
+  EXPECT_EQ(add().status, good);
+  expect_whole();
+
+  EXPECT_EQ(add().status, 64);  // it has one now
+  expect_whole();
 }
 
 TEST_F(TpmVerbTest, BadInputGivesOneLineAndTheRightStatus) {
