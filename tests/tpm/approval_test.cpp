@@ -106,8 +106,9 @@ TEST_F(ApprovalTest, EightStatesWithManyPcrsAndAnRsaRootStillFit) {
   sealed.pin = PinStretch{.salt = Bytes(32, 1), .iterations = 10'000'000};
   sealed.events = Bytes(SealedGroup::event_size * SealedGroup::max_events, 7);
   sealed.sequence = UINT64_MAX;
-  sealed.states.assign(
-      8, {.approved = 1LL << 34, .composite = Bytes(32, 2), .prefixes = Bytes(24 * 4, 3)});
+  sealed.states.assign(8, {.approved = 1LL << 34,
+                           .composite = Bytes(32, 2),
+                           .prefixes = Bytes(std::size_t{24} * 4, 3)});
   EXPECT_EQ(to_json(parse_sealed(to_json(sealed))), to_json(sealed));
 }
 

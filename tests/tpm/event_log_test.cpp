@@ -107,14 +107,15 @@ TEST(RealEventLogTest, OvmfsLogLeadsToWhatThePcrsHeld) {
 TEST_F(EventLogTest, TheStartupLocalityIsWherePcr0Begins) {
   std::string log = read_file(log_path());
   const auto add = [&](std::uint64_t value, int size) {
-    for (int i = 0; i < size; ++i) log += static_cast<char>(value >> 8 * i & 0xff);
+    for (int i = 0; i < size; ++i, value >>= 8U) log += static_cast<char>(value & 0xffU);
   };
   const PcrValues before = replay(parse_event_log(bytes(log)), "sha256");
   add(0, 4);
   add(3, 4);
   add(0, 4);
   add(17, 4);
-  log += std::string("StartupLocality", 16) + '\x03';
+  log += "StartupLocality";
+  log += std::string("\0\x03", 2);
   const PcrValues after = replay(parse_event_log(bytes(log)), "sha256");
   EXPECT_NE(before.at(0), after.at(0));
   EXPECT_EQ(before.at(7), after.at(7));

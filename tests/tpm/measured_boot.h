@@ -26,7 +26,7 @@ class MeasuredBoot {
   // Measures `measured`, and logs `data` with it (as a rule the same).
   void measure(int pcr, std::uint32_t type, const std::string& data, const std::string& measured) {
     swtpm_.extend(pcr, measured);
-    put(pcr, 4);
+    put(static_cast<std::uint64_t>(pcr), 4);
     put(type, 4);
     if (format_ == LogFormat::agile) {
       put(2, 4);
@@ -68,7 +68,7 @@ class MeasuredBoot {
 
  private:
   static void append(std::string& text, std::uint64_t value, int size) {
-    for (int i = 0; i < size; ++i) text += static_cast<char>(value >> 8 * i & 0xff);
+    for (int i = 0; i < size; ++i, value >>= 8U) text += static_cast<char>(value & 0xffU);
   }
   void put(std::uint64_t value, int size) { append(log_, value, size); }
   static std::string ucs2(std::string_view text) {

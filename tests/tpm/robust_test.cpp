@@ -37,7 +37,7 @@ class RobustTest : public TpmTest {
   }
 
   template <typename Work>
-  std::size_t commands_of(Work work) {
+  std::size_t commands_of(const Work& work) {
     swtpm.proxy().take_exchanges();
     work();
     return swtpm.proxy().take_exchanges().size();
