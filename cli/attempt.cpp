@@ -22,6 +22,7 @@ int exit_status_for(Outcome outcome) {
     case Outcome::not_mine:
     case Outcome::unavailable: return exit_status::tpm;
     case Outcome::damaged: return exit_status::failed;
+    case Outcome::forged:
     case Outcome::tampered: return exit_status::refused;
   }
   return exit_status::failed;
@@ -49,6 +50,10 @@ std::string_view hint_for(Outcome outcome) {
              "machine";
     case Outcome::damaged:
       return "open it with the recovery key; header backups are in /var/lib/volseal/headers";
+    case Outcome::forged:
+      return "open it with the recovery key; somebody wrote another approval into its header: "
+             "compare "
+             "it with its backup in /var/lib/volseal/headers";
     case Outcome::tampered:
       return "do not type a passphrase into it; compare the header with its backup in "
              "/var/lib/volseal/headers";

@@ -304,7 +304,7 @@ GroupKey unseal(Connection& connection, const SealedGroup& sealed, const AskPin&
   Unsealing unsealing{.connection = connection, .tpm = connection.impl(), .sealed = sealed};
   try {
     if (std::string why = contradiction(sealed); !why.empty())
-      return refused(Outcome::damaged, std::move(why));
+      return refused(Outcome::forged, std::move(why));
     std::optional<Secret> pin;
     if (sealed.pin) {
       // Nobody is asked for a PIN that the TPM would not look at.

@@ -147,6 +147,7 @@ void prove_group_protector(const Path& device, GroupProtector& protector) {
   switch (attempt.outcome) {
     case Outcome::opened: return;
     case Outcome::tampered:
+    case Outcome::forged:
       throw Error(Code::tampered, "prove the TPM protector of {}: {}", device.native(),
                   attempt.reason);
     case Outcome::wrong_secret:

@@ -24,7 +24,8 @@ enum class Outcome {
   policy_mismatch,  // PCRs moved, or the latch is closed
   revoked,          // the approval is older than the TPM's revocation counter
   not_mine,         // sealed by another TPM
-  damaged,          // blob, policy or token that contradicts itself
+  damaged,          // a token or blob that is not whole, or that the TPM cannot use any more
+  forged,           // approval or object that the group's policy key does not stand for
   tampered,         // the header is not the one that was bound
   unavailable,      // no TPM, or one that does not answer
 };

@@ -74,6 +74,7 @@ std::string_view to_string(Outcome outcome) {
     case Outcome::revoked: return "revoked";
     case Outcome::not_mine: return "not-mine";
     case Outcome::damaged: return "damaged";
+    case Outcome::forged: return "forged";
     case Outcome::tampered: return "tampered";
     case Outcome::unavailable: return "unavailable";
   }

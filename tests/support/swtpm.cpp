@@ -169,4 +169,15 @@ void Swtpm::stop() {
   end(true);
 }
 
+std::size_t handles_in(Swtpm& swtpm) {
+  std::size_t count = 0;
+  for (const std::uint8_t range : std::initializer_list<std::uint8_t>{0x80, 0x02, 0x03}) {
+    // TPM2_GetCapability(HANDLES, range, 64)
+    const Bytes response = swtpm.command(
+        {0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 1, range, 0, 0, 0, 0, 0, 0, 64});
+    count += tpm_u32(response, 15);
+  }
+  return count;
+}
+
 }  // namespace volseal::test

@@ -62,4 +62,7 @@ class Swtpm {
   std::unique_ptr<TpmProxy> proxy_;
 };
 
+// Transient objects and loaded sessions in the TPM: what somebody did not flush.
+std::size_t handles_in(Swtpm& swtpm);
+
 }  // namespace volseal::test

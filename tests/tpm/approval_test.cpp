@@ -1,6 +1,7 @@
 // Approved again and again, revoked without a lockout, with a PIN and without.
 #include "tpm/approval.h"
 
+#include "core/base/process.h"
 #include "tests/tpm/tpm_test.h"
 #include "tpm/counter.h"
 
@@ -112,6 +113,31 @@ TEST_F(ApprovalTest, EightStatesWithManyPcrsAndAnRsaRootStillFit) {
   EXPECT_EQ(to_json(parse_sealed(to_json(sealed))), to_json(sealed));
 }
 
+TEST_F(ApprovalTest, ABootThatMeasuredNothingIsApprovedOnRequestOnly) {
+  open_group();
+  swtpm.restart();  // PCR 7 stays at zero
+  const Error error = error_of([&] { approve(); });
+  EXPECT_EQ(error.code(), Code::tpm_refused);
+  EXPECT_THAT(error.what(), HasSubstr("PCR 7: it is all zeros"));
+  EXPECT_EQ(recover(approve({.allow_unmeasured = true})).outcome, Outcome::opened);
+}
+
+TEST_F(ApprovalTest, ALockoutAuthorisationIsReportedAndNeverGuessed) {
+  const Secret pin = Secret::copy_of("correct horse");
+  const OpenedGroup made = open_group({.pin = &pin, .ask_pin = {}, .late_copy = false});
+  EXPECT_FALSE(status().dictionary_attack.lockout_auth_set);
+  run_or_throw({"tpm2_changeauth", "-T", swtpm.tcti(), "-c", "lockout", "password"});
+  EXPECT_TRUE(status().dictionary_attack.lockout_auth_set);
+  EXPECT_EQ(recover(made.sealed, pin_is("battery staple")).outcome, Outcome::wrong_pin);
+  swtpm.proxy().take_exchanges();
+  EXPECT_EQ(recover(made.sealed, pin_is("correct horse")).outcome, Outcome::opened);
+  // DictionaryAttackLockReset with a guess would lock the lockout hierarchy itself.
+  for (const auto& exchange : swtpm.proxy().take_exchanges())
+    EXPECT_NE(exchange.command_code(), 0x139U);
+  EXPECT_EQ(status().dictionary_attack.failures, 1);
+  EXPECT_FALSE(status().dictionary_attack.locked_out);
+}
+
 TEST_F(ApprovalTest, RevocationLeavesOnlyThisBoot) {
   const OpenedGroup made = open_group();
   boot_with("updated policy");
@@ -211,16 +237,18 @@ TEST_F(ApprovalTest, APowerCutWithinAPinChangeKeepsTheKeyInForce) {
   EXPECT_EQ(recover(text).outcome, Outcome::opened);
 }
 
-TEST_F(ApprovalTest, AnApprovalByAnotherKeyIsDamaged) {
+TEST_F(ApprovalTest, AnApprovalByAnotherKeyIsForged) {
   const OpenedGroup made = open_group();
   SealedGroup forged = parse_sealed(made.sealed);
   const PolicyKey other = PolicyKey::generate();
   forged.signature = other.sign(approval_digest(forged));
-  EXPECT_EQ(recover(to_json(forged)).outcome, Outcome::damaged);
+  const GroupKey unsigned_by_ours = recover(to_json(forged));
+  EXPECT_EQ(unsigned_by_ours.outcome, Outcome::forged);
+  EXPECT_THAT(unsigned_by_ours.reason, HasSubstr("not signed by the group's policy key"));
   forged.policy_key = other.public_point();
   forged.signature = other.sign(approval_digest(forged));
   const GroupKey key = recover(to_json(forged));
-  EXPECT_EQ(key.outcome, Outcome::damaged);
+  EXPECT_EQ(key.outcome, Outcome::forged);
   EXPECT_THAT(key.reason, HasSubstr("not bound to the group's policy key"));
 }
 
@@ -245,12 +273,15 @@ TEST_F(ApprovalTest, CorruptedBlobsAreDamagedAndOpenNothing) {
   sealed.object_public.back() ^= 1U;
   EXPECT_EQ(recover(to_json(sealed)).outcome, Outcome::damaged);
   sealed = parse_sealed(made.sealed);
+  sealed.object_public[4] ^= 1U;
+  EXPECT_EQ(recover(to_json(sealed)).outcome, Outcome::forged);
+  sealed = parse_sealed(made.sealed);
   sealed.srk[20] ^= 1U;
   EXPECT_THAT(recover(to_json(sealed)).outcome,
               ::testing::AnyOf(Outcome::damaged, Outcome::not_mine));
   sealed = parse_sealed(made.sealed);
   sealed.states.front().composite[0] ^= 1U;
-  EXPECT_EQ(recover(to_json(sealed)).outcome, Outcome::damaged);
+  EXPECT_EQ(recover(to_json(sealed)).outcome, Outcome::forged);
 }
 
 TEST_F(ApprovalTest, ACounterThatIsGoneIsSaidToBeGone) {

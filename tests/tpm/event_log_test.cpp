@@ -56,8 +56,9 @@ TEST_F(EventLogTest, ReplayingBothFormatsLeadsToWhatThePcrsHold) {
   Connection tpm = Connection::connect(swtpm.tcti());
   const std::string agile = read_file(log_path());
   const EventLog log = parse_event_log(bytes(agile));
-  EXPECT_THAT(log.banks, ElementsAre("sha1", "sha256"));
-  EXPECT_EQ(replay(log, "sha256"), read_pcrs(tpm, "sha256", {0, 4, 7}));
+  EXPECT_THAT(log.banks, ElementsAre("sha1", "sha256", "sha384", "sha512"));
+  for (const char* bank : {"sha256", "sha384", "sha512"})
+    EXPECT_EQ(replay(log, bank), read_pcrs(tpm, bank, {0, 4, 7})) << bank;
 
   test::Swtpm other;
   const std::string old_format = DebianBoot{}.in(other, LogFormat::sha1_only).log();
@@ -102,6 +103,13 @@ TEST(RealEventLogTest, OvmfsLogLeadsToWhatThePcrsHeld) {
   }
   EXPECT_THAT(changes_of(sealed, 7, {}, updated), ElementsAre("dbx was updated"));
   EXPECT_THAT(changes_of(sealed, 4, {}, updated), ::testing::IsEmpty());
+}
+
+TEST_F(EventLogTest, AChangeIsNamedInAnotherBankToo) {
+  group.tpm.bank = "sha384";
+  const OpenedGroup made = make();
+  restart({.dbx = "revocation list of June"});
+  EXPECT_EQ(refusal(made.sealed), "PCR 7 is not as approved: dbx was updated");
 }
 
 TEST_F(EventLogTest, TheStartupLocalityIsWherePcr0Begins) {

@@ -29,11 +29,11 @@ class MeasuredBoot {
     put(static_cast<std::uint64_t>(pcr), 4);
     put(type, 4);
     if (format_ == LogFormat::agile) {
-      put(2, 4);
-      put(0x0004, 2);
-      put_digest(EVP_sha1(), measured);
-      put(0x000b, 2);
-      put_digest(EVP_sha256(), measured);
+      put(banks.size(), 4);
+      for (const Bank& bank : banks) {
+        put(bank.algorithm, 2);
+        put_digest(bank.hash(), measured);
+      }
     } else {
       put_digest(EVP_sha1(), measured);
     }
@@ -67,6 +67,14 @@ class MeasuredBoot {
   const std::string& log() const { return log_; }
 
  private:
+  struct Bank {
+    std::uint16_t algorithm;
+    const EVP_MD* (*hash)();
+  };
+  static constexpr std::array banks = {
+      Bank{.algorithm = 0x0004, .hash = EVP_sha1}, Bank{.algorithm = 0x000b, .hash = EVP_sha256},
+      Bank{.algorithm = 0x000c, .hash = EVP_sha384}, Bank{.algorithm = 0x000d, .hash = EVP_sha512}};
+
   static void append(std::string& text, std::uint64_t value, int size) {
     for (int i = 0; i < size; ++i, value >>= 8U) text += static_cast<char>(value & 0xffU);
   }
@@ -86,11 +94,11 @@ class MeasuredBoot {
     std::string data = "Spec ID Event03" + std::string(1, '\0');
     append(data, 0, 4);
     data += std::string("\x00\x02\x00\x02", 4);
-    append(data, 2, 4);
-    append(data, 0x0004, 2);
-    append(data, 20, 2);
-    append(data, 0x000b, 2);
-    append(data, 32, 2);
+    append(data, banks.size(), 4);
+    for (const Bank& bank : banks) {
+      append(data, bank.algorithm, 2);
+      append(data, static_cast<std::uint64_t>(EVP_MD_get_size(bank.hash())), 2);
+    }
     append(data, 0, 1);
     put(0, 4);
     put(3, 4);

@@ -63,16 +63,7 @@ class TpmTest : public ::testing::Test {
   }
 
   // What is left in the TPM: transient objects and loaded sessions.
-  std::size_t leaked_handles() {
-    std::size_t count = 0;
-    for (const std::uint8_t range : std::initializer_list<std::uint8_t>{0x80, 0x02, 0x03}) {
-      // TPM2_GetCapability(HANDLES, range, 64)
-      const Bytes response = swtpm.command(
-          {0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 1, range, 0, 0, 0, 0, 0, 0, 64});
-      count += test::tpm_u32(response, 15);
-    }
-    return count;
-  }
+  std::size_t leaked_handles() { return test::handles_in(swtpm); }
 
   test::Swtpm swtpm;
   Path state;

@@ -6,6 +6,9 @@
 #include "tests/support/swtpm.h"
 
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include <functional>
 
 namespace volseal {
 namespace {
@@ -108,14 +111,23 @@ TEST_F(TpmVerbTest, AChangedBootIsExplainedApprovedAndTheOldOneRevoked) {
 
 TEST_F(TpmVerbTest, APinIsSetFromAFileAndRemoved) {
   const std::string image = enrolled("disk.img");
+  // Behind the two copies of the metadata: keyslots and data, which none of this may touch.
+  constexpr std::uint64_t metadata = 2ULL * 16 * 1024;
+  const std::string keyslots_and_data = digest(image, metadata);
   EXPECT_EQ(volseal({"tpm", "pin", "remove", image}).status, 64);
   EXPECT_EQ(volseal({"tpm", "pin", "set", "--new-pin-file", path("pin"), image}).status, good);
   EXPECT_EQ(opens(image), tpm_said_no);  // nobody to ask
   EXPECT_THAT(volseal({"tpm", "status"}).out, HasSubstr("PIN           wanted at boot"));
   write_file(folder / "wrong", "battery staple");
   EXPECT_EQ(volseal({"tpm", "pin", "remove", "--pin-file", path("wrong"), image}).status, 6);
-  EXPECT_EQ(volseal({"tpm", "pin", "remove", "--pin-file", path("pin"), image}).status, good);
+  EXPECT_EQ(volseal({"tpm", "pin", "change", "--pin-file", path("pin"), "--new-pin-file",
+                     path("wrong"), image})
+                .status,
+            good);
+  EXPECT_EQ(volseal({"tpm", "pin", "remove", "--pin-file", path("pin"), image}).status, 6);
+  EXPECT_EQ(volseal({"tpm", "pin", "remove", "--pin-file", path("wrong"), image}).status, good);
   EXPECT_EQ(opens(image), good);
+  EXPECT_EQ(digest(image, metadata), keyslots_and_data);
 }
 
 TEST_F(TpmVerbTest, ARevocationWaitsForEveryVolumeOfTheGroup) {
@@ -158,6 +170,129 @@ TEST_F(TpmVerbTest, AGroupIsForgottenOnlyWhenItsTpmIsGone) {
   EXPECT_EQ(volseal({"tpm", "forget"}).status, good);
   EXPECT_EQ(volseal({"tpm", "status"}).status, 4);
   enrolled("new.img");
+}
+
+struct BadToken {
+  const char* what;
+  std::function<void(GroupToken&)> spoil;
+  const char* outcome;
+  const char* sentence;
+};
+
+// Each is told apart, and none keeps a passphrase from opening the volume.
+TEST_F(TpmVerbTest, EveryBadTokenHasItsOutcomeAndStopsNoOtherProtector) {
+  const auto sealed_with = [](const char* key, const std::string& value) {
+    return [=](GroupToken& token) {
+      auto sealed = nlohmann::json::parse(token.sealed);
+      sealed[key] = value;
+      token.sealed = sealed.dump();
+    };
+  };
+  const std::string image = enrolled("disk.img");
+  const GroupToken good_token = find_group_token(Volume::load(image))->token;
+  const auto good_sealed = nlohmann::json::parse(good_token.sealed);
+
+  // Another key signs; another TPM seals: both by a group of their own.
+  swtpm.extend(7, "more firmware");
+  const Result elsewhere = volseal(
+      {"protector", "add", "tpm", luks2("other.img"), "--key-file", path("key")}, "other-state");
+  ASSERT_EQ(elsewhere.status, good) << elsewhere.err;
+  const std::string other_sealed = find_group_token(Volume::load(path("other.img")))->token.sealed;
+  test::Swtpm other;
+  other.extend(7, "firmware");
+  const std::string foreign = luks2("foreign.img");
+  ASSERT_EQ(
+      run({VOLSEAL_BINARY, "--tcti", other.tcti(), "--policy", path("policy.toml"), "--state",
+           path("foreign-state"), "protector", "add", "tpm", foreign, "--key-file", path("key")})
+          .status,
+      good);
+  const std::string foreign_sealed = find_group_token(Volume::load(foreign))->token.sealed;
+  swtpm.restart();
+  swtpm.extend(7, "firmware");
+  Bytes corrupted = from_base64(good_sealed["private"].get<std::string>()).value_or(Bytes());
+  corrupted.at(20) ^= 1U;
+
+  const auto expect = [&](const BadToken& bad) {
+    SCOPED_TRACE(bad.what);
+    GroupToken token = good_token;
+    bad.spoil(token);
+    {
+      Volume volume = Volume::load(image);
+      volume.set_token(to_json(token), find_group_token(volume)->id);
+    }
+    const Result tested = volseal({"protector", "test", image});
+    EXPECT_NE(tested.status, good);
+    EXPECT_THAT(tested.err, HasSubstr(std::string(": ") + bad.outcome + ": "));
+    EXPECT_THAT(tested.err, HasSubstr(bad.sentence));
+    EXPECT_EQ(volseal({"protector", "test", image, "--key-file", path("key")}).status, good);
+  };
+  expect({"corrupted blob", sealed_with("private", to_base64(corrupted)), "damaged",
+          "load the sealed object"});
+  expect({"another policy key's signature",
+          sealed_with("signature", nlohmann::json::parse(other_sealed)["signature"]), "forged",
+          "not signed by the group's policy key"});
+  expect({"another policy key",
+          [&](GroupToken& token) {
+            auto sealed = nlohmann::json::parse(other_sealed);
+            sealed["public"] = good_sealed["public"];
+            sealed["private"] = good_sealed["private"];
+            token.sealed = sealed.dump();
+          },
+          "forged", "not bound to the group's policy key"});
+  expect({"another machine's TPM", [&](GroupToken& token) { token.sealed = foreign_sealed; },
+          "not-mine", "sealed by another TPM"});
+  ASSERT_EQ(volseal({"tpm", "revoke"}).status, good);
+  expect({"an approval below the counter", [](GroupToken&) {}, "revoked",
+          "this approval was revoked"});
+}
+
+// Whatever the TPM refuses: the volume has the whole protector or none, nothing stays in the TPM,
+// and the next run succeeds.
+TEST_F(TpmVerbTest, EachTpmCommandFailsInItsTurnWhileAProtectorIsAdded) {
+  const std::string blank_image = luks2("blank.img");
+  const std::string image = path("disk.img");
+  const auto prepare = [&] {
+    std::filesystem::copy_file(blank_image, image,
+                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::remove_all(folder / "state");
+  };
+  const auto add = [&] {
+    return volseal({"protector", "add", "tpm", image, "--key-file", path("key")});
+  };
+  prepare();
+  swtpm.proxy().take_exchanges();
+  ASSERT_EQ(add().status, good);
+  const std::size_t commands = swtpm.proxy().take_exchanges().size();
+  ASSERT_GT(commands, 20U);
+  int failures = 0;
+  for (std::size_t n = 0; n < commands; ++n) {
+    SCOPED_TRACE("command " + std::to_string(n));
+    prepare();
+    swtpm.proxy().intercept(
+        [n, seen = std::size_t{0}](const Bytes&) mutable -> std::optional<Bytes> {
+          constexpr std::uint32_t failure = 0x101;
+          if (seen++ == n) return test::tpm_refusal(failure);
+          return std::nullopt;
+        });
+    const Result added = add();
+    swtpm.proxy().intercept({});
+    EXPECT_EQ(test::handles_in(swtpm), 0U);
+    const Volume volume = Volume::load(image);
+    if (added.status == good) {  // it was a flush, and the second one worked
+      EXPECT_EQ(opens(image), good);
+    } else {
+      ++failures;
+      EXPECT_EQ(added.status, tpm_said_no) << added.err;
+      EXPECT_THAT(added.err, HasSubstr("TPM"));
+      // What was proven and then could not be proven again stays, whole.
+      const bool whole = volume.keyslots().size() == 2 && volume.tokens().size() == 1;
+      const bool none = volume.keyslots().size() == 1 && volume.tokens().empty();
+      EXPECT_TRUE(whole || none) << added.err;
+      EXPECT_EQ(whole ? opens(image) : add().status, good);
+    }
+    EXPECT_EQ(volume.opens_with(Secret::copy_of("passphrase")), 0);
+  }
+  EXPECT_GT(failures, 20);
 }
 
 // The power goes while 'protector add tpm' writes: first the token, then the keyslot, then the
