@@ -15,7 +15,11 @@
 
 namespace volseal {
 
+namespace {
+
 using Json = nlohmann::json;
+
+}  // namespace
 
 // The last error that libcryptsetup logged: it says more than an errno.
 struct Volume::Messages {
