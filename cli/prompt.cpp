@@ -54,9 +54,10 @@ std::optional<Secret> ask_secret(std::string_view prompt) {
   termios silent = before;
   silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
   silent.c_lflag |= ICANON | ISIG | ECHONL;
-  write_all(terminal.get(), fmt::format("{}: ", prompt), "the terminal");
+  // Silent first: an answer that comes at once is neither shown nor dropped.
   ::tcsetattr(terminal.get(), TCSAFLUSH, &silent);
   const Finally restore([&] { ::tcsetattr(terminal.get(), TCSAFLUSH, &before); });
+  write_all(terminal.get(), fmt::format("{}: ", prompt), "the terminal");
   return read_line(terminal.get());
 }
 

@@ -8,7 +8,32 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+#include <utility>
+
 namespace volseal {
+
+namespace {
+
+class WithKnownPins final : public GroupProtector {
+ public:
+  WithKnownPins(const std::map<std::string, Secret>& pins, std::unique_ptr<GroupProtector> hardware)
+      : pins_(pins), hardware_(std::move(hardware)) {}
+
+  GroupKey recover(const std::string& sealed, const AskPin& ask_pin) override {
+    const AskPin known = [&](const std::string& group) {
+      const auto pin = pins_.find(group);
+      return pin == pins_.end() ? std::nullopt : std::optional(pin->second.clone());
+    };
+    return hardware_->recover(sealed, ask_pin ? ask_pin : known);
+  }
+
+ private:
+  const std::map<std::string, Secret>& pins_;
+  std::unique_ptr<GroupProtector> hardware_;
+};
+
+}  // namespace
 
 AskPin pin_from_terminal() {
   return [](const std::string& group) {
@@ -19,8 +44,9 @@ AskPin pin_from_terminal() {
 Groups::Groups(const Options& options, const Policy& policy)
     : options_(options),
       policy_(policy),
-      protector_(std::make_unique<TpmGroupProtector>(options.tcti, tpm::ConnectOptions{},
-                                                     options.state)) {}
+      protector_(std::make_unique<WithKnownPins>(
+          pins_, std::make_unique<TpmGroupProtector>(options.tcti, tpm::ConnectOptions{},
+                                                     options.state))) {}
 Groups::~Groups() = default;
 
 GroupMaterial Groups::open(const std::string& name) {
@@ -29,8 +55,14 @@ GroupMaterial Groups::open(const std::string& name) {
     // The connection lives for this call only: a TPM without a resource manager serves one at a
     // time.
     tpm::Connection connection = tpm::Connection::connect(options_.tcti);
-    tpm::OpenedGroup group = tpm::open_or_create_group(
-        connection, policy_.group(name), options_.state, {.ask_pin = pin_from_terminal()});
+    std::optional<Secret> pin;
+    const AskPin ask_pin = [&](const std::string& asked) {
+      pin = pin_from_terminal()(asked);
+      return pin ? std::optional(pin->clone()) : std::nullopt;
+    };
+    tpm::OpenedGroup group = tpm::open_or_create_group(connection, policy_.group(name),
+                                                       options_.state, {.ask_pin = ask_pin});
+    if (pin) pins_.insert_or_assign(name, std::move(*pin));
     at = opened_
              .emplace(name, GroupMaterial{.sealed = std::move(group.sealed),
                                           .secret = std::move(group.secret)})

@@ -28,11 +28,13 @@ class Groups {
 
   // The group's secret; the group is made where it is new. Throws Error{no_tpm, tpm_refused ...}.
   GroupMaterial open(const std::string& name);
+  // Where nobody is to be asked for a PIN, as for a proof, the one that opened the group is given.
   GroupProtector& protector() { return *protector_; }
 
  private:
   const Options& options_;
   const Policy& policy_;
+  std::map<std::string, Secret> pins_;
   std::unique_ptr<GroupProtector> protector_;
   std::map<std::string, GroupMaterial> opened_;
 };

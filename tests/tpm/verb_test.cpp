@@ -7,7 +7,12 @@
 
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <functional>
 
 namespace volseal {
@@ -128,6 +133,54 @@ TEST_F(TpmVerbTest, APinIsSetFromAFileAndRemoved) {
   EXPECT_EQ(volseal({"tpm", "pin", "remove", "--pin-file", path("wrong"), image}).status, good);
   EXPECT_EQ(opens(image), good);
   EXPECT_EQ(digest(image, metadata), keyslots_and_data);
+}
+
+// Runs it at a terminal, where every question for a PIN is answered; what it said, and its status.
+Result at_a_terminal(std::vector<std::string> arguments, const std::string& pin) {
+  std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child < 0) throw_errno(errno, "make a terminal");
+  if (child == 0) {
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  const UniqueFd owned(terminal);
+  Result result;
+  std::size_t answered = 0;
+  std::array<char, 4096> chunk{};
+  for (ssize_t got = 0; (got = ::read(terminal, chunk.data(), chunk.size())) > 0;) {
+    result.out.append(chunk.data(), static_cast<std::size_t>(got));
+    for (std::size_t at = 0;
+         (at = result.out.find("PIN of group", answered)) != std::string::npos;) {
+      answered = at + 1;
+      write_all(terminal, pin + "\n", "the terminal");
+    }
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return result;
+}
+
+TEST_F(TpmVerbTest, AGroupWithAPinTakesAnotherVolumeAndAsksOnce) {
+  const std::string image = enrolled("disk.img");
+  ASSERT_EQ(volseal({"tpm", "pin", "set", "--new-pin-file", path("pin"), image}).status, good);
+  const std::string another = luks2("another.img");
+  const Result added = at_a_terminal(
+      {VOLSEAL_BINARY, "--tcti", swtpm.tcti(), "--policy", path("policy.toml"), "--state",
+       path("state"), "protector", "add", "tpm", another, "--key-file", path("key")},
+      "correct horse");
+  EXPECT_EQ(added.status, good) << added.out;
+  const auto first = added.out.find("PIN of group");
+  EXPECT_NE(first, std::string::npos) << added.out;
+  EXPECT_EQ(added.out.find("PIN of group", first + 1), std::string::npos) << added.out;
+  EXPECT_EQ(volseal({"tpm", "pin", "remove", "--pin-file", path("pin"), image, another}).status,
+            good);
+  EXPECT_EQ(opens(another), good);
 }
 
 TEST_F(TpmVerbTest, ARevocationWaitsForEveryVolumeOfTheGroup) {
