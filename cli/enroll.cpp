@@ -190,12 +190,13 @@ class EnrollRun {
         .on_step =
             [this](const VolumePlan& volume, const std::string& step) {
               progress_.reset();
-              log::note("{}: {}", escaped(volume.path), step);
-              if (step == "encrypting") progress_.emplace(escaped(volume.path));
+              at_work_ = escaped(volume.path);
+              log::note("{}: {}", at_work_, step);
             },
         .progress =
             [this](std::uint64_t done, std::uint64_t total) {
-              if (progress_) progress_->update(done, total);
+              if (!progress_) progress_.emplace(at_work_);
+              progress_->update(done, total);
               return !stop_wanted;
             },
         .record =
@@ -217,6 +218,7 @@ class EnrollRun {
   Policy policy_;
   Groups groups_;
   AuditLog audit_;
+  std::string at_work_;
   std::optional<Progress> progress_;
   Executor executor_;
   int status_ = exit_status::good;

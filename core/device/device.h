@@ -52,7 +52,9 @@ struct Content {
   std::string label;
   std::string uuid;
   std::string detail;            // why it is unreadable, which signatures contradict each other
-  std::uint32_t block_size = 0;  // of the file system, bytes; 0: not known
+  std::uint32_t block_size = 0;  // the smallest unit that the file system reads; 0: not known
+  std::uint64_t size = 0;        // bytes that the file system spans; 0: not known
+  std::uint64_t used = 0;        // of those, as its superblock has it
 };
 
 // One keyslot or token of a LUKS header.

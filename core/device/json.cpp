@@ -44,6 +44,8 @@ void describe(Archive& archive, Like<Content> auto& content) {
   archive("uuid", content.uuid);
   archive("detail", content.detail);
   archive("block_size", content.block_size);
+  archive("size", content.size);
+  archive("used", content.used);
 }
 
 template <typename Archive>

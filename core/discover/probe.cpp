@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/handle.h"
 #include "core/discover/samples.h"
+#include "core/discover/superblock.h"
 #include "core/luks/header.h"
 
 #include <blkid/blkid.h>
@@ -155,6 +156,12 @@ void read_content(const Reader& reader, Probe& result) {
     default:
       content = {.kind = ContentKind::unreadable, .detail = "libblkid cannot read it"};
       return;
+  }
+  if (content.kind == ContentKind::filesystem) {
+    const FilesystemSize found = filesystem_size(reader, content.type);
+    content.size = found.size;
+    content.used = found.used;
+    content.block_size = found.block_size;
   }
   result.partitions = partitions_of(all);
   if (content.kind == ContentKind::unknown || content.type == "crypto_LUKS") {

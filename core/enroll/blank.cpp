@@ -83,4 +83,9 @@ void require_blank(const Path& device, BlankCheck check) {
   }
 }
 
+void require_blank_tail(const Path& device, std::uint64_t begin) {
+  BlankReader reader(device);
+  reader.require_zeros(begin, reader.size());
+}
+
 }  // namespace volseal

@@ -3,6 +3,7 @@
 #include "core/base/base64.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
+#include "core/base/escape.h"
 #include "core/base/human.h"
 #include "core/base/log.h"
 #include "core/base/process.h"
@@ -16,10 +17,13 @@
 #include <fcntl.h>
 #include <fmt/ranges.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <span>
 #include <utility>
 
@@ -27,9 +31,10 @@ namespace volseal {
 
 namespace {
 
-constexpr std::array in_place_phases = {Phase::prepared, Phase::shrinking,  Phase::masking,
-                                        Phase::merging,  Phase::moving,     Phase::installing,
-                                        Phase::tables,   Phase::encrypting, Phase::binding};
+constexpr std::array in_place_phases = {Phase::prepared,   Phase::extending,  Phase::shrinking,
+                                        Phase::masking,    Phase::merging,    Phase::wiping,
+                                        Phase::moving,     Phase::installing, Phase::tables,
+                                        Phase::encrypting, Phase::growing,    Phase::binding};
 constexpr std::array fresh_phases = {Phase::prepared, Phase::installing, Phase::filling,
                                      Phase::tables, Phase::binding};
 
@@ -64,6 +69,48 @@ void require_unclaimed(const Path& device) {
 // end.
 std::uint64_t shrunk_size(std::uint64_t device_size) {
   return (device_size - in_place_bytes) / 4096 * 4096;
+}
+
+// A file system may leave this much of its device, bytes: not a whole block.
+constexpr std::uint64_t rounding = 64ULL << 10U;
+
+// lvm(8): extents of up to 4 GiB are in use.
+constexpr std::uint64_t largest_extension = 4ULL << 30U;
+
+// What the volume group of a logical volume has to give, bytes.
+std::uint64_t free_in_group(const Path& volume) {
+  const std::string text = run_or_throw({"lvs", "--noheadings", "--units", "b", "--nosuffix", "-o",
+                                         "vg_free", volume.native()})
+                               .output;
+  std::uint64_t bytes = 0;
+  const auto begin = text.find_first_of("0123456789");
+  if (begin == std::string::npos ||
+      std::from_chars(text.data() + begin, text.data() + text.size(), bytes).ec != std::errc{}) {
+    throw Error(Code::program_failed, "ask lvs for the free space of {}'s group: it says '{}'",
+                volume.native(), escaped(text));
+  }
+  return bytes;
+}
+
+// The device zeroes ranges at next to no cost (Documentation/ABI/stable/sysfs-block,
+// queue/write_zeroes_max_bytes).
+bool zeroes_quickly(const Path& device) {
+  struct stat status{};
+  if (::stat(device.c_str(), &status) != 0) return false;
+  const Path node =
+      fmt::format("/sys/dev/block/{}:{}", major(status.st_rdev), minor(status.st_rdev));
+  for (const char* queue : {"queue", "../queue"}) {
+    const auto text = read_file_if_any(node / queue / "write_zeroes_max_bytes");
+    if (text) return !text->starts_with("0");
+  }
+  return false;
+}
+
+// For what is moved on its way through a snapshot's store.
+std::uint64_t free_at(const Path& folder) {
+  struct statvfs status{};
+  if (::statvfs(folder.c_str(), &status) != 0) return 0;
+  return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
 // Names that stay with the device while its content changes.
@@ -167,7 +214,12 @@ void Executor::resume(JournalEntry entry) {
 }
 
 Path Executor::find_again(const JournalEntry& entry, const DeviceGraph& graph) const {
-  const auto same_size = [&](const Device& device) { return device.size == entry.plan.size; };
+  const auto same_size = [&](const Device& device) {
+    // Volume groups give whole extents.
+    const bool extended = entry.plan.room == Room::extend && device.size > entry.plan.size &&
+                          device.size - entry.plan.size <= largest_extension;
+    return device.size == entry.plan.size || extended;
+  };
   for (const Device& device : graph.devices) {
     if (device.luks && device.luks->uuid == entry.luks_uuid && same_size(device))
       return device.path;
@@ -226,11 +278,51 @@ void Executor::preflight(const VolumePlan& plan, const Path& device) {
   }
   if (uses_tpm(plan)) world_.group(plan.group);
   if (plan.task == Task::encrypt_in_place) {
-    require_sound_ext(device);
-    require_ext_fits(device, shrunk_size(plan.size));
+    require_room(plan, device);
   } else if (plan.task == Task::format) {
     require_blank(device, policy_.blank_check);
   }
+}
+
+void Executor::require_room(const VolumePlan& plan, const Path& device) {
+  switch (plan.room) {
+    case Room::shrink:
+      require_sound_ext(device);
+      require_ext_fits(device, shrunk_size(plan.size));
+      if (const std::uint64_t end = plan.content_size; end != 0 && end + rounding < plan.size) {
+        // What lies behind the file system may be somebody's; the last 32 MiB are overwritten.
+        require_blank_tail(device, std::max(end, plan.size - in_place_bytes));
+      }
+      return;
+    case Room::tail: require_blank_tail(device, plan.size - in_place_bytes); return;
+    case Room::extend:
+      if (const std::uint64_t bytes = free_in_group(device); bytes < in_place_bytes) {
+        throw Error(Code::cannot_shrink,
+                    "make room for the LUKS header on {}: its file system cannot shrink, and its "
+                    "volume group has only {} to give",
+                    device.native(), human_size(bytes));
+      }
+      return;
+  }
+}
+
+// How much of an ext file system's volume is encrypted, and how much is given up before.
+void Executor::choose_extent(JournalEntry& entry, const Path& device) const {
+  const VolumePlan& plan = entry.plan;
+  if (plan.room != Room::shrink) return;
+  entry.shrunk = shrunk_size(plan.size);
+  // resize2fs would let a smaller one grow.
+  if (const std::uint64_t end = plan.content_size; end != 0 && end <= entry.shrunk) {
+    entry.shrunk = 0;
+    return;
+  }
+  if (!plan.used_only || !is_block_device(device)) return;
+  const auto best = cheapest_ext_shrink(device, entry.shrunk, zeroes_quickly(device),
+                                        free_at(journal_.folder()) / 2);
+  if (!best) return;
+  entry.shrunk = best->bytes;
+  entry.moved = best->moved;
+  entry.window = best->bytes + in_place_bytes;
 }
 
 JournalEntry Executor::prepare(const VolumePlan& plan, const Path& device,
@@ -241,6 +333,7 @@ JournalEntry Executor::prepare(const VolumePlan& plan, const Path& device,
                      .links = links};
   entry.started_at = utc_now();
   make_folder(journal_.folder());
+  if (plan.task == Task::encrypt_in_place) choose_extent(entry, device);
   const Path header = journal_.pristine_header(entry.id);
   // libcryptsetup wants a file that is there, with room for the first block.
   write_file(header, std::string(4096, '\0'));
@@ -299,18 +392,26 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
   const VolumePlan& plan = entry.plan;
   switch (entry.phase) {
     case Phase::prepared: return;
+    case Phase::extending:
+      if (plan.room == Room::extend) extend(entry, device);
+      return;
     case Phase::shrinking:
+      if (entry.shrunk == 0) return;
       // The device itself is not written. Again: on a new snapshot.
-      say(entry, "shrinking the file system");
-      shrinking(entry, device).on_snapshot(shrunk_size(plan.size));
+      say(entry, fmt::format("shrinking the file system to {}", human_size(entry.shrunk)));
+      shrinking(entry, device).on_snapshot(entry.shrunk, entry.moved);
       return;
     case Phase::masking:
       // What is cleared is in the snapshot's store, so the merge brings it back.
-      shrinking(entry, device).mask();
+      if (entry.shrunk != 0) shrinking(entry, device).mask();
       return;
     case Phase::merging:
       // device-mapper notes in the store what has been merged, and goes on there.
-      shrinking(entry, device).merge();
+      if (entry.shrunk != 0) shrinking(entry, device).merge();
+      return;
+    case Phase::wiping:
+      // Nothing of the file system is there any more. Again: from the start.
+      if (entry.window != 0) wipe(entry, device);
       return;
     case Phase::moving: {
       // Copies the head to free room at the end; the head stays. Again: from the pristine header.
@@ -321,7 +422,8 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
       const auto slot = header.opens_with(secret);
       if (!slot)
         throw Error(Code::wrong_secret, "go on with {}: its header does not open", plan.path);
-      InPlaceEncryption::begin(journal_.working_header(entry.id), device, secret, *slot,
+      const Window head = window(entry, device);
+      InPlaceEncryption::begin(journal_.working_header(entry.id), head.path(), secret, *slot,
                                plan.sector_size);
       return;
     }
@@ -338,6 +440,7 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
       if (is_block_device(device)) write_tables(entry);
       return;
     case Phase::encrypting: encrypt(entry, device); return;
+    case Phase::growing: grow(entry, device); return;
     case Phase::filling: fill(entry, device); return;
     case Phase::binding: bind(entry, device); return;
   }
@@ -345,6 +448,45 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
 
 Shrinking Executor::shrinking(const JournalEntry& entry, const Path& device) const {
   return {device, journal_.snapshot_store(entry.id), "volseal-" + entry.id};
+}
+
+Window Executor::window(const JournalEntry& entry, const Path& device) {
+  return {device, entry.window, "volseal-" + entry.id + "-head"};
+}
+
+// Again after a cut: it is that large already.
+void Executor::extend(const JournalEntry& entry, const Path& device) const {
+  if (size_of(device) >= entry.plan.size + in_place_bytes) return;
+  say(entry, "extending the logical volume");
+  run_or_throw({"lvextend", "--size", fmt::format("{}b", entry.plan.size + in_place_bytes),
+                device.native()});
+}
+
+void Executor::wipe(const JournalEntry& entry, const Path& device) const {
+  say(entry, "zeroing what is free");
+  if (!zero_tail(device, entry.window, world_.progress)) {
+    world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
+    throw Error(Code::interrupted, "zero the free end of {}: stopped; its data is safe",
+                entry.plan.path);
+  }
+}
+
+// Its data is safe however large the file system is, so a failure is said and no more.
+void Executor::grow(const JournalEntry& entry, const Path& device) {
+  const std::string& type = entry.plan.content_type;
+  // ext2 has no journal that would keep it whole at a cut.
+  const bool safe = type == "ext4" || type == "ext3";
+  if (!safe || entry.shrunk == 0 || !is_block_device(device)) return;
+  say(entry, "letting the file system grow");
+  map(entry, device);
+  const Path mapping = Path("/dev/mapper") / entry.plan.mapping;
+  try {
+    grow_ext(mapping);
+  } catch (const Error& error) {
+    log::warning("{}: its file system stays at {}: {}; 'resize2fs {}' lets it grow",
+                 escaped(entry.plan.path), human_size(entry.shrunk), escaped(error.what()),
+                 mapping.native());
+  }
 }
 
 Secret Executor::secret_for(const JournalEntry& entry, const Volume& volume) {
@@ -390,11 +532,14 @@ void Executor::write_tables(const JournalEntry& entry) {
 }
 
 void Executor::encrypt(const JournalEntry& entry, const Path& device) {
-  const Volume volume = Volume::load(device);
-  volume.refuse_unsafe();
-  const Secret secret = secret_for(entry, volume);
+  const Window head = window(entry, device);
+  const Secret secret = [&] {
+    const Volume volume = Volume::load(head.path());
+    volume.refuse_unsafe();
+    return secret_for(entry, volume);
+  }();
   say(entry, "encrypting");
-  if (!InPlaceEncryption::run(device, secret, world_.progress)) {
+  if (!InPlaceEncryption::run(head.path(), secret, world_.progress)) {
     world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
     throw Error(Code::interrupted,
                 "encrypt {}: stopped; its data is safe and half of it may be encrypted",

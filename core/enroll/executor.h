@@ -9,6 +9,7 @@
 #include "core/enroll/journal.h"
 #include "core/enroll/protectors.h"
 #include "core/enroll/shrinking.h"
+#include "core/enroll/window.h"
 #include "core/luks/encryption.h"
 #include "core/plan/plan.h"
 #include "core/policy/policy.h"
@@ -46,7 +47,7 @@ struct EnrollSettings {
   Path state = "/var/lib/volseal";
   Path crypttab = "/etc/crypttab";
   Path fstab = "/etc/fstab";  // neither learns of image files, which are not mapped either
-  bool unmount = false;  // unmount and swapoff what is in the way, and put it back afterwards
+  bool unmount = false;       // unmount and swapoff what is in the way, and put it back afterwards
 };
 
 class Executor {
@@ -66,11 +67,17 @@ class Executor {
   void release(const VolumePlan& plan);
   static void use(const VolumePlan& plan, const Path& device);
   void preflight(const VolumePlan& plan, const Path& device);
+  static void require_room(const VolumePlan& plan, const Path& device);
+  void choose_extent(JournalEntry& entry, const Path& device) const;
   JournalEntry prepare(const VolumePlan& plan, const Path& device,
                        const std::vector<std::string>& links);
   void carry_on(JournalEntry entry, const Path& device);
   void advance(JournalEntry& entry, Phase phase);
   void perform(const JournalEntry& entry, const Path& device);
+  void extend(const JournalEntry& entry, const Path& device) const;
+  void wipe(const JournalEntry& entry, const Path& device) const;
+  void grow(const JournalEntry& entry, const Path& device);
+  static Window window(const JournalEntry& entry, const Path& device);
   void write_tables(const JournalEntry& entry);
   void encrypt(const JournalEntry& entry, const Path& device);
   void fill(const JournalEntry& entry, const Path& device);

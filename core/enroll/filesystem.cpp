@@ -1,11 +1,19 @@
 #include "core/enroll/filesystem.h"
 
 #include "core/base/error.h"
+#include "core/base/handle.h"
 #include "core/base/human.h"
 #include "core/base/process.h"
 
+#include <ext2fs/ext2fs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <string_view>
+#include <vector>
 
 namespace volseal {
 
@@ -24,7 +32,79 @@ std::uint64_t number_after(std::string_view text, std::string_view key, const Pa
               device.native(), key);
 }
 
+std::uint64_t smallest_ext(const Path& device) {
+  const std::string header = run_or_throw({"dumpe2fs", "-h", device.native()}).output;
+  const std::uint64_t block = number_after(header, "Block size:", device);
+  const std::string answer = run_or_throw({"resize2fs", "-P", device.native()}).output;
+  return number_after(answer, "Estimated minimum size of the filesystem:", device) * block;
+}
+
+// What a block group ends at and holds.
+struct BlockGroup {
+  std::uint64_t end = 0;   // bytes
+  std::uint64_t used = 0;  // bytes
+};
+
+std::vector<BlockGroup> groups_of(const Path& device) {
+  ext2_filsys raw = nullptr;
+  if (const errcode_t error =
+          ext2fs_open(device.c_str(), EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &raw);
+      error != 0) {
+    throw Error(Code::program_failed, "read the block groups of {}: libext2fs says {}",
+                device.native(), error);
+  }
+  const Finally close([&] { ext2fs_close_free(&raw); });
+  std::vector<BlockGroup> groups;
+  groups.reserve(raw->group_desc_count);
+  for (dgrp_t group = 0; group < raw->group_desc_count; ++group) {
+    const std::uint64_t blocks = ext2fs_group_blocks_count(raw, group);
+    const std::uint64_t free = ext2fs_bg_free_blocks_count(raw, group);
+    groups.push_back({.end = (ext2fs_group_last_block2(raw, group) + 1) * raw->blocksize,
+                      .used = (blocks - std::min(free, blocks)) * raw->blocksize});
+  }
+  return groups;
+}
+
 }  // namespace
+
+std::optional<ExtShrink> cheapest_ext_shrink(const Path& device, std::uint64_t most,
+                                             bool quick_zero, std::uint64_t store) {
+  constexpr std::uint64_t mib = 1ULL << 20U;
+  // resize2fs's estimate is at times a little too low; a file system without any room is slow too.
+  const std::uint64_t least = smallest_ext(device) / 20 * 21 + 16 * mib;
+  const std::vector<BlockGroup> groups = groups_of(device);
+  std::uint64_t behind = 0;
+  std::optional<ExtShrink> best;
+  std::uint64_t best_cost = 2 * most / 4 * 3;  // not worth it for less than a quarter
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+    // The candidate ends where this group does; `behind` is what lies further back.
+    if (group->end < least) break;
+    if (group->end <= most && behind <= store) {
+      // Read and written to be encrypted; what moves is read and written twice, by way of the
+      // snapshot's store.
+      const std::uint64_t zeroed = quick_zero ? 0 : most - group->end;
+      const std::uint64_t cost = 2 * group->end + 4 * behind + zeroed;
+      if (cost < best_cost) {
+        best_cost = cost;
+        best = ExtShrink{.bytes = group->end / 4096 * 4096, .moved = behind};
+      }
+    }
+    behind += group->used;
+  }
+  return best;
+}
+
+void grow_ext(const Path& device) {
+  const Path runtime = "/run/volseal";
+  make_folder(runtime);
+  std::string place = (runtime / "grow.XXXXXX").native();
+  if (::mkdtemp(place.data()) == nullptr)
+    throw_errno(errno, "make a folder in {}", runtime.native());
+  const Finally remove([&] { ::rmdir(place.c_str()); });
+  run_or_throw({"mount", "-o", "nosuid,nodev,noexec", device.native(), place});
+  const Finally release([&] { static_cast<void>(run({"umount", place})); });
+  run_or_throw({"resize2fs", device.native()});
+}
 
 void require_sound_ext(const Path& device) {
   if (run({"e2fsck", "-f", "-n", device.native()}).status != 0) check_ext(device);
@@ -42,12 +122,7 @@ void check_ext(const Path& device) {
 }
 
 void require_ext_fits(const Path& device, std::uint64_t bytes) {
-  const std::string header = run_or_throw({"dumpe2fs", "-h", device.native()}).output;
-  const std::uint64_t block = number_after(header, "Block size:", device);
-  const std::string answer = run_or_throw({"resize2fs", "-P", device.native()}).output;
-  const std::uint64_t smallest =
-      number_after(answer, "Estimated minimum size of the filesystem:", device) * block;
-  if (smallest > bytes) {
+  if (const std::uint64_t smallest = smallest_ext(device); smallest > bytes) {
     throw Error(Code::cannot_shrink,
                 "make room for the LUKS header on {}: the file system needs {} and would get {}",
                 device.native(), human_size(smallest), human_size(bytes));

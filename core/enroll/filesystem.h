@@ -4,6 +4,7 @@
 #include "core/base/file.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace volseal {
@@ -18,6 +19,22 @@ void check_ext(const Path& device);
 
 // Throws Error{cannot_shrink} where the file system cannot do with `bytes`. Changes nothing.
 void require_ext_fits(const Path& device, std::uint64_t bytes);
+
+// How far to shrink, and what that moves.
+struct ExtShrink {
+  std::uint64_t bytes = 0;  // of the file system afterwards
+  std::uint64_t moved = 0;  // bytes in use behind that now
+};
+
+// The size at which shrinking, encrypting and zeroing the rest cost the least; nothing where
+// encrypting all of `most` bytes costs less. `quick_zero`: the device zeroes at next to no cost.
+// `store`: bytes that may be moved at most. Throws Error{program_failed}.
+std::optional<ExtShrink> cheapest_ext_shrink(const Path& device, std::uint64_t most,
+                                             bool quick_zero, std::uint64_t store);
+
+// Makes the file system in an open volume as large as that. By the kernel, mounted at a place of
+// its own: in its journal, so a cut leaves it whole. Throws Error{program_failed}.
+void grow_ext(const Path& device);
 
 // Shrinks to exactly `bytes`. A cut in its middle leaves a broken file system: use Shrinking.
 void shrink_ext(const Path& device, std::uint64_t bytes);

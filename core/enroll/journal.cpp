@@ -14,8 +14,10 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr std::array phases = {
-    Phase::prepared,   Phase::shrinking, Phase::masking,    Phase::merging, Phase::moving,
-    Phase::installing, Phase::tables,    Phase::encrypting, Phase::filling, Phase::binding};
+    Phase::prepared, Phase::extending, Phase::shrinking,  Phase::masking, Phase::merging,
+    Phase::wiping,   Phase::moving,    Phase::installing, Phase::tables,  Phase::encrypting,
+    Phase::growing,  Phase::filling,   Phase::binding};
+constexpr std::array rooms = {Room::shrink, Room::tail, Room::extend};
 constexpr std::array tasks = {Task::encrypt_in_place, Task::resume, Task::format,
                               Task::encrypt_swap};
 
@@ -51,6 +53,11 @@ Json json_of(const JournalEntry& entry) {
           {"mounts", plan.mounts},
           {"swap_active", plan.swap_active},
           {"bytes", plan.bytes},
+          {"room", to_string(plan.room)},
+          {"used_only", plan.used_only},
+          {"shrunk", entry.shrunk},
+          {"moved", entry.moved},
+          {"window", entry.window},
           {"started_at", entry.started_at}};
 }
 
@@ -80,6 +87,12 @@ JournalEntry entry_of(const Json& json) {
   plan.mounts = json.at("mounts").get<std::vector<std::string>>();
   plan.swap_active = json.at("swap_active");
   plan.bytes = json.at("bytes");
+  // What the first release did not write.
+  plan.room = named(rooms, json.value("room", "shrink"));
+  plan.used_only = json.value("used_only", false);
+  entry.shrunk = json.value("shrunk", std::uint64_t{0});
+  entry.moved = json.value("moved", std::uint64_t{0});
+  entry.window = json.value("window", std::uint64_t{0});
   entry.started_at = json.at("started_at");
   return entry;
 }
@@ -94,13 +107,16 @@ void remove_if_any(const Path& path) {
 std::string_view to_string(Phase phase) {
   switch (phase) {
     case Phase::prepared: return "prepared";
+    case Phase::extending: return "extending";
     case Phase::shrinking: return "shrinking";
     case Phase::masking: return "masking";
     case Phase::merging: return "merging";
+    case Phase::wiping: return "wiping";
     case Phase::moving: return "moving";
     case Phase::installing: return "installing";
     case Phase::tables: return "tables";
     case Phase::encrypting: return "encrypting";
+    case Phase::growing: return "growing";
     case Phase::filling: return "filling";
     case Phase::binding: return "binding";
   }

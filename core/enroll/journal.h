@@ -19,13 +19,16 @@ namespace volseal {
 enum class Phase {
   prepared,    // the header file has proven keyslots, the recovery key was handed over; device
                // untouched
-  shrinking,   // in place: on a snapshot, the file system gives up its last 32 MiB
+  extending,   // in place: the logical volume gets 32 MiB more
+  shrinking,   // in place: on a snapshot, the file system gives up its last 32 MiB, or what is free
   masking,     // in place: the old superblock is cleared, so that nothing mounts what comes next
   merging,     // in place: the snapshot's changes go to the device
+  wiping,      // in place: what the file system has given up beyond 32 MiB is zeroed
   moving,      // in place: the first 16 MiB are copied to the end
   installing,  // the header goes to the head of the device
   tables,      // crypttab and fstab
   encrypting,  // in place: the data is rewritten
+  growing,     // in place: the file system gets all of the volume
   filling,     // blank and swap: mkfs, mkswap
   binding,     // the token gets its full binding, the header its backup
 };
@@ -38,6 +41,11 @@ struct JournalEntry {
       links;  // names of the device that survive a reboot, without by-uuid and by-label
   std::string luks_uuid;
   std::string started_at;
+  // In place, ext: what the file system shrinks to, and how much of it moves, bytes.
+  std::uint64_t shrunk = 0;
+  std::uint64_t moved = 0;
+  // In place: how much of the device is encrypted, bytes; 0: all of it.
+  std::uint64_t window = 0;
 };
 
 class Journal {

@@ -4,6 +4,7 @@
 #include "core/base/handle.h"
 #include "core/base/process.h"
 #include "core/enroll/filesystem.h"
+#include "core/enroll/mapping_node.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -62,8 +63,7 @@ std::string Shrinking::attach() const {
 
 // Also what a cut or an error has left behind.
 void Shrinking::detach() const {
-  if (run({"dmsetup", "info", name_}).status == 0)
-    run_or_throw({"dmsetup", "remove", "--retry", name_});
+  remove_mapping(name_);
   const std::string loops =
       run({"losetup", "--noheadings", "--output", "NAME", "--associated", store_.native()}).output;
   for (std::string_view rest = loops; !rest.empty();) {
@@ -75,7 +75,7 @@ void Shrinking::detach() const {
   }
 }
 
-void Shrinking::on_snapshot(std::uint64_t bytes) const {
+void Shrinking::on_snapshot(std::uint64_t bytes, std::uint64_t moved) const {
   if (is_image()) {
     shrink_ext(device_, bytes);
     return;
@@ -83,16 +83,12 @@ void Shrinking::on_snapshot(std::uint64_t bytes) const {
   detach();
   std::filesystem::remove(store_);
   write_file(store_, "");
-  // Sparse. What resize2fs writes: up to 32 MiB of blocks that move, and metadata, of which inode
-  // tables are the largest part (1/64 of the device by mke2fs' defaults).
-  std::filesystem::resize_file(store_, (128ULL << 20U) + size_of(device_) / 32);
+  // Sparse. What resize2fs writes: the blocks that move, and metadata, of which inode tables are
+  // the largest part (1/64 of the device by mke2fs' defaults).
+  std::filesystem::resize_file(store_, (128ULL << 20U) + size_of(device_) / 32 + moved * 5 / 4);
   const Finally clean([&] { detach(); });
   create_mapping(name_, "snapshot", device_, attach());
-  // By the kernel's name: without udev's rules there is no other node.
-  const Path snapshot =
-      "/dev/" +
-      trimmed(run_or_throw({"dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", name_})
-                  .output);
+  const Path snapshot = node_of_mapping(name_);
   shrink_ext(snapshot, bytes);
   sync_fd(open_file(snapshot, O_RDONLY).get(), snapshot.native());
   detach();

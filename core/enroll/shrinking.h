@@ -22,9 +22,9 @@ class Shrinking {
   // `name`: for the mapping, not in use by anybody else.
   Shrinking(Path device, Path store, std::string name);
 
-  // On a new snapshot; the device is only read. Repeatable until mask(). Throws Error{unsafe,
-  // program_failed, no_space}.
-  void on_snapshot(std::uint64_t bytes) const;
+  // To `bytes`, of which `moved` lie further back now. On a new snapshot; the device is only read.
+  // Repeatable until mask(). Throws Error{unsafe, program_failed, no_space}.
+  void on_snapshot(std::uint64_t bytes, std::uint64_t moved) const;
   // Clears the device's old superblock: a half-merged file system must not be mounted by anybody.
   // Repeatable until merge().
   void mask() const;

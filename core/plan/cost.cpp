@@ -1,6 +1,7 @@
 #include "core/plan/cost.h"
 
 #include "core/base/escape.h"
+#include "core/base/human.h"
 
 #include <fmt/format.h>
 
@@ -15,8 +16,8 @@ constexpr std::uint64_t mib = 1ULL << 20U;
 std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Policy& policy) {
   switch (plan.task) {
     case Task::encrypt_in_place:
-      // Read once, written once.
-      return plan.size * 2;
+      // Read once, written once; what lies too far back is moved first, about a quarter.
+      return plan.used_only ? device.content.used * 5 / 2 : plan.size * 2;
     case Task::resume:
       if (!device.luks) return 0;
       return 2 * (device.luks->data_bytes -
@@ -33,6 +34,12 @@ std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Polic
     case Task::refuse: break;
   }
   return 0;
+}
+
+std::chrono::seconds time_for(std::uint64_t bytes, const PlanOptions& options) {
+  if (options.bytes_per_second <= 0) return std::chrono::seconds(0);
+  const double seconds = static_cast<double>(bytes) / options.bytes_per_second;
+  return std::chrono::seconds(std::max(1LL, std::llround(seconds)));
 }
 
 std::string risk_of(Task task) {
@@ -79,18 +86,53 @@ void add_last_steps(VolumePlan& plan, std::string_view back_in_use) {
   plan.steps.push_back(fmt::format("open it as /dev/mapper/{}{}", plan.mapping, back_in_use));
 }
 
-void add_steps(VolumePlan& plan, bool tpm) {
+void add_check_step(VolumePlan& plan) {
+  switch (plan.room) {
+    case Room::shrink:
+      plan.steps.emplace_back("check the file system; see that it can give up 32 MiB");
+      return;
+    case Room::tail:
+      plan.steps.emplace_back("see that the 32 MiB behind the file system are blank");
+      return;
+    case Room::extend:
+      plan.steps.emplace_back("see that the volume group has 32 MiB to give");
+      return;
+  }
+}
+
+void add_room_steps(VolumePlan& plan, const Device& device, const PlanOptions& options) {
+  if (plan.room == Room::extend) {
+    plan.steps.emplace_back("extend the logical volume by 32 MiB, to make room for the header");
+  }
+  if (plan.room != Room::shrink) return;
+  if (!plan.used_only) {
+    plan.steps.emplace_back("shrink the file system by 32 MiB, to make room for the header");
+    return;
+  }
+  plan.steps.push_back(
+      fmt::format("shrink the file system towards the {} that it uses, and zero what is free then: "
+                  "only the rest is encrypted, which saves about {}",
+                  human_size(device.content.used),
+                  human_duration(time_for(plan.size * 2 - plan.bytes, options))));
+}
+
+void add_steps(VolumePlan& plan, const Device& device, const Policy& policy,
+               const PlanOptions& options) {
+  const bool tpm = policy.group(plan.group).tpm.enabled;
   const std::string cipher =
       fmt::format("{}, {} bits, sectors of {} bytes", plan.cipher, plan.key_bits, plan.sector_size);
   switch (plan.task) {
     case Task::encrypt_in_place:
       add_release_steps(plan);
-      plan.steps.emplace_back("check the file system; see that it can give up 32 MiB");
+      add_check_step(plan);
       add_protector_steps(plan, tpm);
-      plan.steps.emplace_back("shrink the file system by 32 MiB, to make room for the header");
+      add_room_steps(plan, device, options);
       plan.steps.emplace_back("move the first 16 MiB to the end; write the header to the head");
       add_table_step(plan, "; lines of /etc/fstab that name the device get the mapping instead");
       plan.steps.push_back(fmt::format("encrypt the data ({})", cipher));
+      if (plan.room == Room::shrink) {
+        plan.steps.emplace_back("let the file system grow to all of the volume");
+      }
       add_last_steps(plan, plan.mounts.empty() ? "" : " and mount it again");
       return;
     case Task::resume:
@@ -131,12 +173,22 @@ void add_steps(VolumePlan& plan, bool tpm) {
 void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
               const PlanOptions& options) {
   plan.bytes = bytes_of(plan, device, policy);
-  if (plan.bytes > 0 && options.bytes_per_second > 0) {
-    const double seconds = static_cast<double>(plan.bytes) / options.bytes_per_second;
-    plan.estimate = std::chrono::seconds(std::max(1LL, std::llround(seconds)));
-  }
+  if (plan.bytes > 0) plan.estimate = time_for(plan.bytes, options);
   plan.risk = risk_of(plan.task);
-  add_steps(plan, policy.group(plan.group).tpm.enabled);
+  add_steps(plan, device, policy, options);
+}
+
+bool is_ext(const Content& content) {
+  return content.type == "ext4" || content.type == "ext3" || content.type == "ext2";
+}
+
+bool spares_free_space(const Device& device, const Policy& policy) {
+  // Growing again is safe only as the kernel does it, in a journal; ext2 has none. An image file
+  // cannot be mapped.
+  const bool grows = device.content.type == "ext4" || device.content.type == "ext3";
+  return policy.free_space == FreeSpace::zero && grows && device.kind != DeviceKind::file &&
+         device.content.size + 65536 >= device.size && device.content.used != 0 &&
+         device.content.used <= device.size / 2 && device.size >= 256 * mib;
 }
 
 std::uint32_t sector_size_for(const Device& device, Task task, const Policy& policy) {

@@ -9,6 +9,12 @@ namespace volseal {
 void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
               const PlanOptions& options);
 
+// Of e2fsprogs: what can be shrunk.
+bool is_ext(const Content& content);
+
+// Whether shrinking to what is used, encrypting that, and growing again is worth it and safe.
+bool spares_free_space(const Device& device, const Policy& policy);
+
 // 4096 where the volume's size, its place and its file system's blocks allow it, else 512.
 std::uint32_t sector_size_for(const Device& device, Task task, const Policy& policy);
 

@@ -50,6 +50,10 @@ Json json_of(const VolumePlan& volume) {
     out["sector_size"] = volume.sector_size;
     out["recovery"] = volume.recovery;
   }
+  if (volume.task == Task::encrypt_in_place) {
+    out["room"] = to_string(volume.room);
+    out["used_only"] = volume.used_only;
+  }
   text("filesystem", volume.filesystem);
   text("mount", volume.mount);
   if (!volume.mounts.empty()) out["mounts"] = valid(volume.mounts);

@@ -2,6 +2,7 @@
 
 #include "core/base/escape.h"
 #include "core/base/human.h"
+#include "core/plan/cost.h"
 
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@ namespace {
 
 // 32 MiB go to the header and the moved first segment; a smaller file system is quicker copied.
 constexpr std::uint64_t least_in_place = 64ULL << 20U;
+constexpr std::uint64_t in_place_room = 32ULL << 20U;
 // 16 MiB header, 16 MiB of data.
 constexpr std::uint64_t least_fresh = 32ULL << 20U;
 
@@ -201,6 +203,30 @@ std::vector<Obstacle> device_obstacles(const DeviceGraph& graph, DeviceIndex at,
   add_twins(obstacles, graph, at);
   add_size(obstacles, device, task);
   return obstacles;
+}
+
+std::optional<Room> room_for(const Device& device) {
+  if (is_ext(device.content)) return Room::shrink;
+  if (device.content.size <= device.size && device.size - device.content.size >= in_place_room) {
+    return Room::tail;
+  }
+  const bool linear =
+      !device.table.empty() && std::ranges::all_of(device.table, [](const Segment& segment) {
+        return segment.target == "linear" || segment.target == "striped";
+      });
+  // LVM's own prefix (lvm2, lib/activate/dev_manager.c); whether the group has room is seen later.
+  if (linear && device.dm_uuid.starts_with("LVM-")) return Room::extend;
+  return std::nullopt;
+}
+
+Obstacle no_room_obstacle(const Device& device) {
+  return {.what = fmt::format("{} cannot shrink, and its file system fills it",
+                              escaped(device.content.type, 40)),
+          .advice = device.kind == DeviceKind::partition
+                        ? "make the partition at least 32 MiB larger ('growpart' or 'sfdisk -N'), "
+                          "or copy the data to a volume that is enrolled"
+                        : "make the device at least 32 MiB larger, or copy the data to a volume "
+                          "that is enrolled"};
 }
 
 Obstacle content_obstacle(const Device& device) {

@@ -4,6 +4,7 @@
 
 #include "core/plan/plan.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,11 @@ namespace volseal {
 std::vector<Obstacle> device_obstacles(const DeviceGraph& graph, DeviceIndex at, Task task,
                                        const PlanOptions& options);
 
-// Of content that is neither ext4 nor swap nor blank.
+// Where an encryption in place would get its room; nothing: nowhere.
+std::optional<Room> room_for(const Device& device);
+Obstacle no_room_obstacle(const Device& device);
+
+// Of content that is neither a file system of known size nor swap nor blank.
 Obstacle content_obstacle(const Device& device);
 
 // The rule would mount a new file system where another one belongs.

@@ -92,6 +92,7 @@ class Planner {
     plan.content_type = device.content.type;
     plan.content_uuid = device.content.uuid;
     plan.content_label = device.content.label;
+    plan.content_size = device.content.size;
     plan.luks_uuid = device.luks ? device.luks->uuid : "";
     plan.diskseq = device.diskseq;
     plan.mounts = device.mounts;
@@ -208,6 +209,14 @@ class Planner {
                              .advice = "let the rule match one volume only"});
       }
     }
+    if (task == Task::encrypt_in_place) {
+      if (const auto room = room_for(device)) {
+        plan.room = *room;
+      } else {
+        obstacles.push_back(no_room_obstacle(device));
+      }
+      plan.used_only = spares_free_space(device, policy_);
+    }
     if (!obstacles.empty()) {
       refuse(plan, std::move(obstacles));
       return;
@@ -221,8 +230,9 @@ class Planner {
   static std::optional<Task> task_for(const Content& content) {
     if (content.kind == ContentKind::blank) return Task::format;
     if (content.kind == ContentKind::swap) return Task::encrypt_swap;
-    const bool ext = content.type == "ext4" || content.type == "ext3" || content.type == "ext2";
-    if (content.kind == ContentKind::filesystem && ext) return Task::encrypt_in_place;
+    // What is not known by its size might not end where its device does.
+    const bool known = is_ext(content) || content.size != 0;
+    if (content.kind == ContentKind::filesystem && known) return Task::encrypt_in_place;
     return std::nullopt;
   }
 
@@ -289,6 +299,15 @@ std::vector<DeviceIndex> chosen(const DeviceGraph& graph, const std::vector<Devi
 }
 
 }  // namespace
+
+std::string_view to_string(Room room) {
+  switch (room) {
+    case Room::shrink: return "shrink";
+    case Room::tail: return "tail";
+    case Room::extend: return "extend";
+  }
+  return "shrink";
+}
 
 std::string_view to_string(Task task) {
   switch (task) {

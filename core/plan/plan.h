@@ -15,13 +15,20 @@ namespace volseal {
 
 enum class Task {
   nothing,           // already right
-  encrypt_in_place,  // ext4, by re-encryption: the data stays
+  encrypt_in_place,  // by re-encryption: the data stays
   resume,            // a re-encryption that was cut off goes on
   format,            // blank: LUKS2, then the policy's file system
   encrypt_swap,      // swap area: LUKS2 with swap in it, same UUID and label
   leave,             // the policy exempts it
   forbid,            // the policy wants it away; not touched
   refuse,            // must be encrypted, and cannot be: the obstacles say why
+};
+
+// Where an encryption in place gets the 32 MiB from that its header and its moving take.
+enum class Room {
+  shrink,  // the file system gives them up: ext2, ext3, ext4
+  tail,    // the file system ends that far before its device
+  extend,  // the logical volume gets them from its volume group
 };
 
 // Why a volume cannot be done now.
@@ -46,12 +53,15 @@ struct VolumePlan {
   std::string content_type;
   std::string content_uuid;
   std::string content_label;
-  std::string luks_uuid;  // nothing, resume
+  std::uint64_t content_size = 0;  // bytes that the file system spans; 0: not known
+  std::string luks_uuid;           // nothing, resume
   std::uint64_t diskseq = 0;
   // What it gets.
   std::string cipher;
   int key_bits = 0;
   std::uint32_t sector_size = 0;
+  Room room = Room::shrink;         // encrypt_in_place
+  bool used_only = false;           // encrypt_in_place: free space is zeroed, not encrypted
   std::string filesystem;           // format: "ext4", "none"
   std::string mount;                // format: mount point for fstab, "" for none
   std::vector<std::string> mounts;  // where it is mounted now
@@ -100,5 +110,6 @@ std::string to_text(const Plan& plan, std::size_t columns);
 std::string to_json(const Plan& plan, int indent = 1);  // "schema": "volseal-plan/1"
 
 std::string_view to_string(Task task);
+std::string_view to_string(Room room);
 
 }  // namespace volseal

@@ -303,11 +303,14 @@ void read_sector_size(const Section& section, Policy& policy) {
 
 void read_volumes(const Section& section, Policy& policy) {
   section.only({"cipher", "key_bits", "sector_size", "blank_check", "blank_filesystem",
-                "crypttab_options", "header_backups"});
+                "crypttab_options", "free_space", "header_backups"});
   read_cipher(section, policy);
   read_sector_size(section, policy);
   if (section.one_of("blank_check", {"sampled", "full"}) == "full") {
     policy.blank_check = BlankCheck::full;
+  }
+  if (section.one_of("free_space", {"zero", "encrypt"}) == "encrypt") {
+    policy.free_space = FreeSpace::encrypt;
   }
   policy.blank_filesystem =
       section.one_of("blank_filesystem", {"ext4", "none"}).value_or(policy.blank_filesystem);

@@ -66,6 +66,12 @@ struct Group {
 
 enum class BlankCheck { sampled, full };
 
+// What becomes of a file system's free space when it is encrypted in place.
+enum class FreeSpace {
+  zero,     // zeroed where that is quicker: shows how much was in use that day
+  encrypt,  // as all the rest
+};
+
 struct Policy {
   std::string source;  // the file's name, or "built-in"
   std::string digest;  // SHA-256 of its text, hexadecimal
@@ -74,6 +80,7 @@ struct Policy {
   int key_bits = 512;
   std::optional<std::uint32_t> sector_size;  // nothing: 4096 where device and file system allow
   BlankCheck blank_check = BlankCheck::sampled;
+  FreeSpace free_space = FreeSpace::zero;
   std::string blank_filesystem = "ext4";  // what a blank volume gets: "ext4" or "none"
   std::string crypttab_options = "luks";
   std::string header_backups = "/var/lib/volseal/headers";

@@ -85,6 +85,34 @@ TEST_F(ProbeTest, ZerosAreBlankAndNothingElseIs) {
   EXPECT_EQ(probe(middle).content.detail, "no signature, but not blank");
 }
 
+TEST_F(ProbeTest, AsksAFileSystemHowLargeItIs) {
+  const auto made = [&](const std::string& name, std::uint64_t mebibytes,
+                        std::vector<std::string> mkfs) {
+    const Path image = blank(name, mebibytes);
+    mkfs.push_back(image.native());
+    run_or_throw(mkfs);
+    return probe(image).content;
+  };
+  const Content ext4 = made("ext4", 64, {"mke2fs", "-q", "-t", "ext4", "-b", "1024"});
+  EXPECT_EQ(ext4.size, 64U << 20U);
+  EXPECT_EQ(ext4.block_size, 1024U);
+  EXPECT_GT(ext4.used, 1U << 20U);
+  EXPECT_LT(ext4.used, 16U << 20U);
+  // XFS leaves what does not fill an allocation group's blocks.
+  const Content xfs = made("xfs", 320, {"mkfs.xfs", "-q", "-d", "size=300m"});
+  EXPECT_EQ(xfs.size, 300U << 20U);
+  EXPECT_EQ(xfs.block_size, 512U) << "its sectors";
+  EXPECT_GT(xfs.used, 0U);
+  const Content btrfs = made("btrfs", 200, {"mkfs.btrfs", "-q", "-b", "180m"});
+  EXPECT_EQ(btrfs.size, 180U << 20U);
+  EXPECT_EQ(btrfs.block_size, 4096U);
+
+  // A superblock that claims more than there is says nothing.
+  const Path cut = folder / "ext4";
+  std::filesystem::resize_file(cut, 32U << 20U);
+  EXPECT_EQ(probe(cut).content.size, 0U);
+}
+
 TEST_F(ProbeTest, CiphertextWithoutAHeaderIsUnknown) {
   const Path image = folder / "random";
   run_or_throw({"dd", "if=/dev/urandom", "of=" + image.native(), "bs=1M", "count=4"});

@@ -128,6 +128,9 @@ expect_equal() {
   if [[ $1 != "$2" ]]; then fail "'$1' is not '$2'${3:+: $3}"; fi
 }
 
+# shows TEXT DEVICE: it can be read there. Without zeros, which to grep would be one line as long as the disk.
+shows() { test "$(tr -d '\0' <"$2" | grep -acF -- "$1")" != 0; }
+
 # wait_for SECONDS COMMAND...: until it succeeds. For what no event announces.
 wait_for() {
   local seconds=$1

@@ -51,6 +51,7 @@ TEST(PolicyTest, TheDefaultIsValidAndSaysWhatTheBuiltInValuesAre) {
   EXPECT_EQ(explicit_values.key_bits, policy.key_bits);
   EXPECT_EQ(explicit_values.sector_size, policy.sector_size);
   EXPECT_EQ(explicit_values.blank_check, policy.blank_check);
+  EXPECT_EQ(explicit_values.free_space, policy.free_space);
   EXPECT_EQ(explicit_values.blank_filesystem, policy.blank_filesystem);
   EXPECT_EQ(explicit_values.crypttab_options, policy.crypttab_options);
   EXPECT_EQ(explicit_values.header_backups, policy.header_backups);
@@ -91,6 +92,7 @@ TEST(PolicyTest, ReadsEveryKey) {
 cipher = "xchacha12,aes-adiantum-plain64"
 sector_size = 4096
 blank_check = "full"
+free_space = "encrypt"
 blank_filesystem = "none"
 crypttab_options = "luks,discard,x-systemd.device-timeout=0"
 header_backups = "/srv/headers"
@@ -123,6 +125,7 @@ match.label = "old"
   EXPECT_EQ(policy.key_bits, 256);
   EXPECT_EQ(policy.sector_size, 4096U);
   EXPECT_EQ(policy.blank_check, BlankCheck::full);
+  EXPECT_EQ(policy.free_space, FreeSpace::encrypt);
   EXPECT_EQ(policy.blank_filesystem, "none");
   EXPECT_EQ(policy.header_backups, "/srv/headers");
   ASSERT_EQ(policy.groups.size(), 2U);  // "default" is always there
