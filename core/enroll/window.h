@@ -14,8 +14,8 @@ namespace volseal {
 
 class Window {
  public:
-  // Bytes of `device`, a multiple of 512; 0: all of it, which takes no mapping. Takes over what an earlier run left under `name`. Throws
-  // Error{program_failed}.
+  // Bytes of `device`, a multiple of 512; 0: all of it, which takes no mapping. Takes over what an
+  // earlier run left under `name`. Throws Error{program_failed}.
   Window(const Path& device, std::uint64_t bytes, std::string name);
   Window(const Window&) = delete;
   Window& operator=(const Window&) = delete;

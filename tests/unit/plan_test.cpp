@@ -46,7 +46,8 @@ TEST_P(GoldenPlanTest, ReadsAsItShould) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Plans, GoldenPlanTest,
-                         ::testing::Values("demo", "demo-unmount", "done", "mixed", "cut-off", "stores-unmount"),
+                         ::testing::Values("demo", "demo-unmount", "done", "mixed", "cut-off",
+                                           "stores-unmount"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::erase(name, '-');

@@ -145,7 +145,7 @@ match.label = "old"
   EXPECT_EQ(data.match.smaller_than, 1ULL << 42U);
   EXPECT_EQ(data.mapping, "data");
   EXPECT_EQ(policy.rules[1].until, "2030-06-30");
-  EXPECT_EQ(policy.rules[1].line, 26);
+  EXPECT_EQ(policy.rules[1].line, 27);
 }
 
 TEST(PolicyTest, NamesFileLineAndNearestKeyOfATypo) {
