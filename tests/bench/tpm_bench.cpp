@@ -183,9 +183,21 @@ void flush_leftovers(Swtpm& swtpm) {
     const Bytes handles = swtpm.command(
         {0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 1, range, 0, 0, 0, 0, 0, 0, 64});
     for (std::uint32_t i = 0; i < test::tpm_u32(handles, 15); ++i) {
-      Bytes flush = {0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x65};
-      const std::ptrdiff_t at = 19 + 4 * static_cast<std::ptrdiff_t>(i);
-      flush.insert(flush.end(), handles.begin() + at, handles.begin() + at + 4);
+      const std::size_t at = 19 + 4 * std::size_t{i};
+      const Bytes flush = {0x80,
+                           0x01,
+                           0,
+                           0,
+                           0,
+                           14,
+                           0,
+                           0,
+                           0x01,
+                           0x65,
+                           handles.at(at),
+                           handles.at(at + 1),
+                           handles.at(at + 2),
+                           handles.at(at + 3)};
       swtpm.command(flush);
     }
   }
