@@ -15,6 +15,9 @@
 #include "core/discover/discover.h"
 #include "core/enroll/executor.h"
 #include "core/plan/plan.h"
+#include "core/protect/recovery_key.h"
+#include "core/tables/tables.h"
+#include "core/unlock/unlocker.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -37,6 +40,7 @@ struct EnrollOptions {
   bool unmount = false;
   bool yes = false;
   std::optional<Path> recovery_key_dir;
+  std::optional<Path> key_file;
 };
 
 // Set by SIGINT and SIGTERM; the encryption stops at its next safe point.
@@ -86,20 +90,6 @@ class EnrollRun {
   }
 
  private:
-  static bool is_work(Task task) {
-    switch (task) {
-      case Task::encrypt_in_place:
-      case Task::resume:
-      case Task::format:
-      case Task::encrypt_swap: return true;
-      case Task::nothing:
-      case Task::leave:
-      case Task::forbid:
-      case Task::refuse: return false;
-    }
-    return false;
-  }
-
   // It was tried a moment ago and could not go on; its journal stands, and one is enough.
   bool is_unfinished(const VolumePlan& volume) const {
     return std::ranges::any_of(executor_.journal().unfinished(), [&](const JournalEntry& entry) {
@@ -175,11 +165,57 @@ class EnrollRun {
               escaped(volume.path), file.native());
   }
 
+  // The key that was given, the key file that crypttab names, the group's own secret, or a person.
+  Secret open_with(const VolumePlan& volume, const Volume& header) {
+    std::vector<Secret> candidates;
+    if (options_.key_file) {
+      // Standard input is read once, for all volumes.
+      if (!given_) given_ = read_secret(*options_.key_file);
+      candidates.push_back(given_->clone());
+    } else {
+      if (auto key = crypttab_key(volume.mapping)) candidates.push_back(std::move(*key));
+      if (const auto found = find_group_token(header)) {
+        candidates.push_back(
+            group_passphrase(header, found->token, groups_.open(found->token.group).secret));
+      }
+    }
+    for (Secret& candidate : candidates) {
+      if (auto recovery = normalized_recovery_key(candidate)) candidate = std::move(*recovery);
+      if (header.opens_with(candidate)) return std::move(candidate);
+    }
+    if (!options_.key_file) {
+      progress_.reset();
+      if (auto typed = ask_secret(fmt::format("What opens {} now", escaped(volume.path)))) {
+        if (auto recovery = normalized_recovery_key(*typed)) typed = std::move(recovery);
+        if (header.opens_with(*typed)) return std::move(*typed);
+      } else {
+        throw Error(Code::usage, "open {}: there is no terminal to ask at; give --key-file",
+                    volume.path);
+      }
+    }
+    throw Error(Code::wrong_secret, "open {}: no keyslot opens with what was given", volume.path);
+  }
+
+  // As cryptsetup would read it; what a script or an offset would give is not looked for.
+  static std::optional<Secret> crypttab_key(const std::string& mapping) {
+    for (const CrypttabEntry& entry : load_crypttab("/etc/crypttab")) {
+      const bool plain = entry.key.starts_with('/') && !entry.key.starts_with("/dev/") &&
+                         entry.options.find("keyscript") == std::string::npos &&
+                         entry.options.find("keyfile-") == std::string::npos;
+      if (entry.name == mapping && plain && is_image(entry.key)) {
+        return read_secret(entry.key, true);
+      }
+    }
+    return std::nullopt;
+  }
+
   EnrollWorld world() {
     return {
         .scan = [this] { return take_graph(); },
         .group = [this](const std::string& name) { return groups_.open(name); },
         .protector = &groups_.protector(),
+        .open_with = [this](const VolumePlan& volume,
+                            const Volume& header) { return open_with(volume, header); },
         .hand_over = [this](const VolumePlan& volume, const std::string& uuid,
                             const Secret& key) { hand_over(volume, uuid, key); },
         .ask_secret =
@@ -218,6 +254,7 @@ class EnrollRun {
   Policy policy_;
   Groups groups_;
   AuditLog audit_;
+  std::optional<Secret> given_;
   std::string at_work_;
   std::optional<Progress> progress_;
   Executor executor_;
@@ -248,6 +285,9 @@ void add_enroll(CLI::App& app, Session& session) {
   verb->add_flag("--yes", options->yes, "do not ask whether to carry the plan out");
   verb->add_option("--recovery-key-dir", options->recovery_key_dir,
                    "write each recovery key to a file there instead of showing it at the terminal");
+  verb->add_option("--key-file", options->key_file,
+                   "what opens LUKS volumes that others have made; '-' is standard input")
+      ->type_name("FILE");
   verb->callback([options, &session] { session.status = enroll(*options, session); });
 }
 

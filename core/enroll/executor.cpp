@@ -38,12 +38,18 @@ constexpr std::array in_place_phases = {Phase::prepared,   Phase::extending,  Ph
 constexpr std::array fresh_phases = {Phase::prepared, Phase::installing, Phase::filling,
                                      Phase::tables, Phase::binding};
 
+constexpr std::array convert_phases = {Phase::prepared, Phase::installing, Phase::tables,
+                                       Phase::binding};
+constexpr std::array adopt_phases = {Phase::tables, Phase::binding};
+
 std::span<const Phase> phases_of(Task task) {
   switch (task) {
     case Task::encrypt_in_place:
     case Task::resume: return in_place_phases;
     case Task::format:
     case Task::encrypt_swap: return fresh_phases;
+    case Task::convert: return convert_phases;
+    case Task::adopt: return adopt_phases;
     case Task::nothing:
     case Task::leave:
     case Task::forbid:
@@ -172,12 +178,17 @@ void Executor::enroll(const VolumePlan& plan) {
     resume(std::move(entry));
     return;
   }
+  if (plan.task == Task::adopt) {
+    adopt(plan, device, lasting_links(graph[*at]));
+    return;
+  }
   release(plan);
   std::optional<JournalEntry> entry;
   try {
     require_unclaimed(device);
     preflight(plan, device);
-    entry = prepare(plan, device, lasting_links(graph[*at]));
+    entry = plan.task == Task::convert ? convert(plan, device, lasting_links(graph[*at]))
+                                       : prepare(plan, device, lasting_links(graph[*at]));
   } catch (...) {
     // Nothing has begun: everything goes back to where it was.
     journal_.remove_strays();
@@ -242,6 +253,9 @@ Path Executor::find_again(const JournalEntry& entry, const DeviceGraph& graph) c
 // Takes the volume out of use, where the person allowed it.
 void Executor::release(const VolumePlan& plan) {
   if (plan.mounts.empty() && !plan.swap_active) return;
+  if (plan.task == Task::convert) {
+    throw Error(Code::busy, "convert {}: it is open; unmount and close it first", plan.path);
+  }
   if (!settings_.unmount) {
     throw Error(Code::busy, "enroll {}: it is {}", plan.path,
                 plan.swap_active ? "active swap" : "mounted at " + plan.mounts.front());
@@ -430,6 +444,7 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
     case Phase::installing: {
       // What the header overwrites is blank, expendable swap, or has its copy at the end.
       say(entry, "writing the LUKS header");
+      // A converted header: what it overwrites is in the file, and in the backup as it was.
       const bool moved = plan.task == Task::encrypt_in_place;
       install_header(moved ? journal_.working_header(entry.id) : journal_.pristine_header(entry.id),
                      device, plan.task != Task::format);
@@ -489,6 +504,83 @@ void Executor::grow(const JournalEntry& entry, const Path& device) {
   }
 }
 
+// What the header lacks of what the policy asks for. `existing` opens it. Throws with everything
+// taken back but what had been proven and acknowledged.
+void Executor::add_missing(const VolumePlan& plan, Volume& volume, const Secret& existing) {
+  const auto has = [&](std::string_view type) {
+    return std::ranges::any_of(volume.tokens(),
+                               [&](const VolumeToken& token) { return token.type == type; });
+  };
+  const JournalEntry entry{.plan = plan, .luks_uuid = volume.uuid()};
+  const auto& recovery = policy_.group(plan.group).recovery;
+  if (std::ranges::find(recovery, "recovery-key") != recovery.end() && !has("systemd-recovery")) {
+    say(entry, "recovery keyslot");
+    const Secret key = new_recovery_key();
+    // The token comes last: a key that nobody has acknowledged must not look like a way in.
+    const int slot = volume.add_keyslot(existing, key, Stretch::none);
+    try {
+      if (volume.opens_with(key, slot) != slot) {
+        throw Error(Code::internal, "prove the recovery key of {}: it does not open", plan.path);
+      }
+      world_.hand_over(plan, entry.luks_uuid, key);
+      volume.set_token(recovery_token_json(slot));
+    } catch (...) {
+      volume.remove_keyslot(slot);
+      throw;
+    }
+    world_.record(plan, entry.luks_uuid, "recovery-key.hand-over", "ok");
+  }
+  if (uses_tpm(plan) && !has("volseal-tpm2")) {
+    say(entry, "TPM keyslot");
+    add_group_protector(volume, &existing, plan.group, world_.group(plan.group), "full");
+    prove_group_protector(volume.path(), *world_.protector);
+    world_.record(plan, entry.luks_uuid, "keyslot.add", "ok");
+  }
+}
+
+// Each change of the header is whole or absent after a cut, and the volume stays as it is, open or
+// not: the plan of the next run names what is missing still.
+void Executor::adopt(const VolumePlan& plan, const Path& device,
+                     const std::vector<std::string>& links) {
+  if (uses_tpm(plan)) world_.group(plan.group);
+  Volume volume = Volume::load(device);
+  volume.refuse_unsafe();
+  JournalEntry entry{.plan = plan, .links = links, .luks_uuid = volume.uuid()};
+  const Secret existing = world_.open_with(plan, volume);
+  save_header(entry, device);
+  add_missing(plan, volume, existing);
+  for (const Phase phase : adopt_phases) {
+    entry.phase = phase;
+    perform(entry, device);
+  }
+  world_.record(plan, entry.luks_uuid, "enroll.finish", "ok");
+}
+
+// On a copy of the header; the device is only read.
+JournalEntry Executor::convert(const VolumePlan& plan, const Path& device,
+                               const std::vector<std::string>& links) {
+  JournalEntry entry{.id = to_hex(Secret::random(8).bytes()),
+                     .plan = plan,
+                     .phase = Phase::prepared,
+                     .links = links,
+                     .luks_uuid = plan.luks_uuid,
+                     .started_at = utc_now()};
+  make_folder(journal_.folder());
+  const Path header = journal_.pristine_header(entry.id);
+  copy_luks1_header(device, header);
+  make_folder(policy_.header_backups);
+  copy_durably(header, Path(policy_.header_backups) / (entry.luks_uuid + ".luks1-header"));
+  say(entry, "converting the header");
+  convert_to_luks2(header);
+  Volume volume = Volume::load(header);
+  volume.refuse_unsafe();
+  const Secret existing = world_.open_with(plan, volume);
+  add_missing(plan, volume, existing);
+  sync_fd(open_file(header, O_RDONLY).get(), header.native());
+  journal_.write(entry);
+  return entry;
+}
+
 Secret Executor::secret_for(const JournalEntry& entry, const Volume& volume) {
   if (fresh_recovery_ && fresh_id_ == entry.id) return fresh_recovery_->clone();
   std::string why = "this volume has no TPM protector";
@@ -515,6 +607,11 @@ Secret Executor::secret_for(const JournalEntry& entry, const Volume& volume) {
 void Executor::write_tables(const JournalEntry& entry) {
   say(entry, "crypttab and fstab");
   const VolumePlan& plan = entry.plan;
+  if (plan.task == Task::adopt || plan.task == Task::convert) {
+    const std::vector<CrypttabEntry> lines = load_crypttab(settings_.crypttab);
+    // Its line, with whatever options and key file it has, stays; the planner took its name there.
+    if (std::ranges::find(lines, plan.mapping, &CrypttabEntry::name) != lines.end()) return;
+  }
   add_to_crypttab(settings_.crypttab, {.name = plan.mapping,
                                        .source = "UUID=" + entry.luks_uuid,
                                        .key = "none",
@@ -568,6 +665,10 @@ void Executor::bind(const JournalEntry& entry, const Path& device) {
     bind_fully(volume, world_.group(found->token.group));
     prove_group_protector(device, *world_.protector);
   }
+  save_header(entry, device);
+}
+
+void Executor::save_header(const JournalEntry& entry, const Path& device) const {
   const Path folder = policy_.header_backups;
   make_folder(folder);
   const Path backup = folder / (entry.luks_uuid + ".luks-header");
@@ -588,6 +689,8 @@ void Executor::map(const JournalEntry& entry, const Path& device) {
 void Executor::put_back(const JournalEntry& entry, const Path& device) {
   const Finally forget([&] { fresh_recovery_.reset(); });
   if (!is_block_device(device)) return;
+  // It was closed, and stays so until the next boot or 'volseal unlock'.
+  if (entry.plan.task == Task::convert) return;
   VolumePlan wanted = entry.plan;
   if (!wanted.mount.empty()) {
     std::filesystem::create_directories(wanted.mount);

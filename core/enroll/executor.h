@@ -30,6 +30,8 @@ struct EnrollWorld {
   std::function<GroupMaterial(const std::string& group)> group;
   // Used to prove TPM keyslots. Never null while `group` works.
   GroupProtector* protector = nullptr;
+  // What opens a volume that somebody else has made. Throws Error{wrong_secret, usage}.
+  std::function<Secret(const VolumePlan&, const Volume&)> open_with;
   // Gives the key to a person or a file. Returns only when that is acknowledged; throws to stop.
   std::function<void(const VolumePlan&, const std::string& luks_uuid, const Secret& key)> hand_over;
   // Asks for a recovery key when the TPM does not answer while resuming; nothing: nobody there.
@@ -71,6 +73,11 @@ class Executor {
   void choose_extent(JournalEntry& entry, const Path& device) const;
   JournalEntry prepare(const VolumePlan& plan, const Path& device,
                        const std::vector<std::string>& links);
+  void add_missing(const VolumePlan& plan, Volume& volume, const Secret& existing);
+  void adopt(const VolumePlan& plan, const Path& device, const std::vector<std::string>& links);
+  JournalEntry convert(const VolumePlan& plan, const Path& device,
+                       const std::vector<std::string>& links);
+  void save_header(const JournalEntry& entry, const Path& device) const;
   void carry_on(JournalEntry entry, const Path& device);
   void advance(JournalEntry& entry, Phase phase);
   void perform(const JournalEntry& entry, const Path& device);

@@ -19,7 +19,7 @@ constexpr std::array phases = {
     Phase::growing,  Phase::filling,   Phase::binding};
 constexpr std::array rooms = {Room::shrink, Room::tail, Room::extend};
 constexpr std::array tasks = {Task::encrypt_in_place, Task::resume, Task::format,
-                              Task::encrypt_swap};
+                              Task::encrypt_swap,     Task::adopt,  Task::convert};
 
 template <typename T, std::size_t N>
 T named(const std::array<T, N>& values, const std::string& name) {

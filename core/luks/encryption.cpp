@@ -134,6 +134,27 @@ void install_header(const Path& header, const Path& device, bool replaces_data) 
   }
 }
 
+void convert_to_luks2(const Path& header) {
+  const Volume volume = Volume::load(header);
+  if (const int r = crypt_convert(volume.device_.get(), CRYPT_LUKS2, nullptr); r != 0) {
+    volume.fail(r, "convert to LUKS2");
+  }
+  sync_fd(open_file(header, O_RDONLY).get(), header.native());
+}
+
+void copy_luks1_header(const Path& device, const Path& file) {
+  const std::uint64_t size = Volume::load(device).data_offset();
+  if (size < 4096 || size > header_bytes) {
+    throw Error(Code::unsafe, "copy the header of {}: its data begins at byte {}", device.native(),
+                size);
+  }
+  const std::vector<char> head = read_head(device, size);
+  const UniqueFd fd = open_file(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  write_all(fd.get(), {head.data(), head.size()}, file.native());
+  sync_fd(fd.get(), file.native());
+  sync_folder(file.parent_path());
+}
+
 void back_up_header(const Path& device, const Path& file) {
   const Volume source = Volume::load(device);
   if (const int r = crypt_header_backup(source.device_.get(), nullptr, file.c_str()); r != 0) {

@@ -48,6 +48,13 @@ class InPlaceEncryption {
 // can be mounted as the file system that used to begin there. Repeatable after a cut.
 void install_header(const Path& header, const Path& device, bool replaces_data);
 
+// A LUKS1 header with its keyslots, all that lies before the data, becomes one of LUKS2 in the same
+// room: in the file `header`. Throws Error{io, damaged}; the file is of no use then.
+void convert_to_luks2(const Path& header);
+
+// What lies before the data of a LUKS1 volume, into a new file, synced.
+void copy_luks1_header(const Path& device, const Path& file);
+
 // The device's LUKS2 header and keyslots into a new file, synced. Throws Error{io} where the file
 // exists.
 void back_up_header(const Path& device, const Path& file);

@@ -193,6 +193,10 @@ int Volume::version() const {
   return std::string_view(crypt_get_type(device_.get())) == CRYPT_LUKS1 ? 1 : 2;
 }
 
+std::uint64_t Volume::data_offset() const {
+  return crypt_get_data_offset(device_.get()) * 512;
+}
+
 std::vector<int> Volume::keyslots() const {
   std::vector<int> slots;
   for (int slot = 0; slot < crypt_keyslot_max(crypt_get_type(device_.get())); ++slot) {

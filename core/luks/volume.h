@@ -70,6 +70,7 @@ class Volume {
   const Path& path() const { return path_; }
   std::string uuid() const;
   int version() const;                // 1 or 2
+  std::uint64_t data_offset() const;  // bytes: where the header's room ends
   std::vector<int> keyslots() const;  // those that can open, without a re-encryption's own
 
   // After format() only: the volume key is still in libcryptsetup's memory.
@@ -106,6 +107,7 @@ class Volume {
   friend class InPlaceEncryption;
   friend void install_header(const Path& header, const Path& device, bool replaces_data);
   friend void back_up_header(const Path& device, const Path& file);
+  friend void convert_to_luks2(const Path& header);
   struct Messages;
   static Volume open(const Path& path);
   Volume(Path path, crypt_device* device, std::unique_ptr<Messages> messages);

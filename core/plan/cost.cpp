@@ -28,6 +28,8 @@ std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Polic
       return (policy.blank_check == BlankCheck::full ? plan.size : 40 * mib) + 16 * mib +
              (plan.filesystem == "none" ? 0 : 64 * mib);
     case Task::encrypt_swap: return 16 * mib;
+    case Task::adopt:
+    case Task::convert: return 4 * mib;
     case Task::nothing:
     case Task::leave:
     case Task::forbid:
@@ -50,6 +52,10 @@ std::string risk_of(Task task) {
     case Task::resume: return "the data is rewritten in place, from where it stopped";
     case Task::format: return "none: it is blank, and is looked at again before it is written";
     case Task::encrypt_swap: return "none: what lies in swap is of no use after swapoff";
+    case Task::adopt: return "none: keyslots and tokens are added, what is there stays";
+    case Task::convert:
+      return "its header is written anew, from a copy that was proven to open; its data is not "
+             "touched";
     case Task::nothing:
     case Task::leave:
     case Task::forbid:
@@ -64,6 +70,20 @@ void add_protector_steps(VolumePlan& plan, bool tpm) {
       "make a LUKS2 header beside the volume, with a recovery key; prove that it opens; hand it "
       "over");
   if (tpm) {
+    plan.steps.push_back(fmt::format(
+        "add a keyslot for the TPM secret of group '{}'; prove that it opens", plan.group));
+  }
+}
+
+void add_missing_steps(VolumePlan& plan, const Device& device, const Policy& policy) {
+  const auto has = [&](std::string_view type) {
+    return device.luks && has_token(*device.luks, type);
+  };
+  const auto& recovery = policy.group(plan.group).recovery;
+  if (!has("systemd-recovery") && std::ranges::find(recovery, "recovery-key") != recovery.end()) {
+    plan.steps.emplace_back("add a recovery key; prove that it opens; hand it over");
+  }
+  if (!has("volseal-tpm2") && policy.group(plan.group).tpm.enabled) {
     plan.steps.push_back(fmt::format(
         "add a keyslot for the TPM secret of group '{}'; prove that it opens", plan.group));
   }
@@ -161,6 +181,24 @@ void add_steps(VolumePlan& plan, const Device& device, const Policy& policy,
       add_table_step(plan, "; lines of /etc/fstab that name the device get the mapping instead");
       add_last_steps(plan, plan.swap_active ? " and turn the swap on" : "");
       return;
+    case Task::adopt:
+      plan.steps.emplace_back(
+          "open it with what opens it now (--key-file, its key file in "
+          "crypttab, or asked for); back up its header");
+      add_missing_steps(plan, device, policy);
+      add_table_step(plan, ", unless it has one");
+      plan.steps.emplace_back("back up the header again");
+      return;
+    case Task::convert:
+      plan.steps.emplace_back(
+          "back up the LUKS1 header; convert a copy of it to LUKS2; open that "
+          "with what opens it now (--key-file, its key file in crypttab, or "
+          "asked for)");
+      add_missing_steps(plan, device, policy);
+      plan.steps.emplace_back("write the converted header to the head");
+      add_table_step(plan, ", unless it has one");
+      plan.steps.emplace_back("back up the header again");
+      return;
     case Task::nothing:
     case Task::leave:
     case Task::forbid:
@@ -176,6 +214,12 @@ void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
   if (plan.bytes > 0) plan.estimate = time_for(plan.bytes, options);
   plan.risk = risk_of(plan.task);
   add_steps(plan, device, policy, options);
+}
+
+bool has_token(const LuksHeader& header, std::string_view type) {
+  return std::ranges::any_of(header.tokens, [&](const Token& token) {
+    return token.type == type && !token.keyslots.empty();
+  });
 }
 
 bool is_ext(const Content& content) {

@@ -9,6 +9,9 @@ namespace volseal {
 void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
               const PlanOptions& options);
 
+// One that names a keyslot: what a power cut left without one opens nothing.
+bool has_token(const LuksHeader& header, std::string_view type);
+
 // Of e2fsprogs: what can be shrunk.
 bool is_ext(const Content& content);
 

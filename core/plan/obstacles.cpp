@@ -205,6 +205,25 @@ std::vector<Obstacle> device_obstacles(const DeviceGraph& graph, DeviceIndex at,
   return obstacles;
 }
 
+std::vector<Obstacle> adoption_obstacles(const DeviceGraph& graph, DeviceIndex at) {
+  const Device& device = graph[at];
+  std::vector<Obstacle> obstacles;
+  if (device.read_only) {
+    obstacles.push_back(
+        {.what = "it is read-only",
+         .advice = fmt::format("find out why, then 'blockdev --setrw {}'", escaped(device.path))});
+  }
+  // Keyslots are added to an open volume as well; a header of another version is not.
+  const std::vector<DeviceIndex> above = graph.above(at);
+  if (device.luks && device.luks->version == 1 && !above.empty()) {
+    obstacles.push_back(
+        {.what = fmt::format("it is LUKS1, and open as {}", escaped(graph[above.front()].path)),
+         .advice = fmt::format("unmount it, 'cryptsetup close {}', and plan again",
+                               escaped(graph[above.front()].dm_name))});
+  }
+  return obstacles;
+}
+
 std::optional<Room> room_for(const Device& device) {
   if (is_ext(device.content)) return Room::shrink;
   if (device.content.size <= device.size && device.size - device.content.size >= in_place_room) {

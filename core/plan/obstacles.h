@@ -15,6 +15,9 @@ namespace volseal {
 std::vector<Obstacle> device_obstacles(const DeviceGraph& graph, DeviceIndex at, Task task,
                                        const PlanOptions& options);
 
+// Of a LUKS volume that lacks protectors.
+std::vector<Obstacle> adoption_obstacles(const DeviceGraph& graph, DeviceIndex at);
+
 // Where an encryption in place would get its room; nothing: nowhere.
 std::optional<Room> room_for(const Device& device);
 Obstacle no_room_obstacle(const Device& device);

@@ -23,29 +23,20 @@ std::string joined(const std::vector<std::string>& reasons) {
   return fmt::format("{}", fmt::join(reasons, "; "));
 }
 
-bool has_token(const LuksHeader& header, std::string_view type) {
-  return std::ranges::find(header.tokens, type, &Token::type) != header.tokens.end();
-}
-
 // A header that we have made carries its ways to open before any data moves.
 bool made_by_us(const LuksHeader& header) {
   return has_token(header, "volseal-tpm2") || has_token(header, "systemd-recovery");
 }
 
-// How to add what the group asks for and the header lacks; "" for nothing.
-std::string missing_protectors(const LuksHeader& header, const Group& group,
-                               const std::string& path) {
-  std::vector<std::string> commands;
-  const auto need = [&](std::string_view kind, std::string_view type) {
-    if (!has_token(header, type)) {
-      commands.push_back(fmt::format("'volseal protector add {} {}'", kind, escaped(path)));
-    }
-  };
-  if (group.tpm.enabled) need("tpm", "volseal-tpm2");
-  if (std::ranges::find(group.recovery, "recovery-key") != group.recovery.end()) {
-    need("recovery-key", "systemd-recovery");
+// What the group asks for and the header lacks; "" for nothing.
+std::string missing_protectors(const LuksHeader& header, const Group& group) {
+  std::vector<std::string> kinds;
+  if (group.tpm.enabled && !has_token(header, "volseal-tpm2")) kinds.emplace_back("TPM");
+  if (std::ranges::find(group.recovery, "recovery-key") != group.recovery.end() &&
+      !has_token(header, "systemd-recovery")) {
+    kinds.emplace_back("recovery key");
   }
-  return fmt::format("{}", fmt::join(commands, " and "));
+  return fmt::format("{}", fmt::join(kinds, " and "));
 }
 
 class Planner {
@@ -163,27 +154,37 @@ class Planner {
                .advice = "copy the data to a volume that is enrolled, then wipe this one"}});
       return;
     }
+    const std::string missing = missing_protectors(header, policy_.group(plan.group));
+    if (header.version == 1 || !missing.empty()) {
+      decide_adoption(plan, at, rule, missing);
+      return;
+    }
     plan.why = why_nothing(header, verdict, plan);
   }
 
-  std::string why_nothing(const LuksHeader& header, const VolumeVerdict& verdict,
-                          const VolumePlan& plan) const {
-    if (header.version == 1) {
-      return fmt::format(
-          "encrypted as LUKS1; 'cryptsetup convert --type luks2 {}' makes it one "
-          "that protectors can be added to",
-          escaped(plan.path));
+  void decide_adoption(VolumePlan& plan, DeviceIndex at, const Rule* rule,
+                       const std::string& missing) {
+    const LuksHeader& header = *graph_[at].luks;
+    std::vector<Obstacle> obstacles = adoption_obstacles(graph_, at);
+    if (!obstacles.empty()) {
+      refuse(plan, std::move(obstacles));
+      return;
     }
+    plan.task = header.version == 1 ? Task::convert : Task::adopt;
+    plan.why = header.version == 1
+                   ? "encrypted as LUKS1, to which the policy's protectors cannot be added"
+                   : fmt::format("encrypted{}, without the policy's {}",
+                                 made_by_us(header) ? "" : " by another program", missing);
+    fill_volume(plan, at, rule);
+    fill_from_header(plan, header);
+  }
+
+  static std::string why_nothing(const LuksHeader& header, const VolumeVerdict& verdict,
+                                 const VolumePlan& plan) {
     const auto token = std::ranges::find(header.tokens, "volseal-tpm2", &Token::type);
     if (token != header.tokens.end() && token->group != plan.group) {
       return fmt::format("encrypted, in group '{}' where the policy says '{}'",
                          escaped(token->group), plan.group);
-    }
-    const std::string missing = missing_protectors(header, policy_.group(plan.group), plan.path);
-    if (!missing.empty()) {
-      return fmt::format("encrypted{}; {} {} what the policy asks for",
-                         made_by_us(header) ? "" : " by another program", missing,
-                         missing.find(" and ") == std::string::npos ? "adds" : "add");
     }
     if (verdict.verdict == Verdict::covered_weak) return joined(verdict.reasons);
     return "encrypted, with the protectors that the policy asks for";
@@ -309,6 +310,22 @@ std::string_view to_string(Room room) {
   return "shrink";
 }
 
+bool is_work(Task task) {
+  switch (task) {
+    case Task::encrypt_in_place:
+    case Task::resume:
+    case Task::format:
+    case Task::encrypt_swap:
+    case Task::adopt:
+    case Task::convert: return true;
+    case Task::nothing:
+    case Task::leave:
+    case Task::forbid:
+    case Task::refuse: return false;
+  }
+  return false;
+}
+
 std::string_view to_string(Task task) {
   switch (task) {
     case Task::nothing: return "nothing";
@@ -316,6 +333,8 @@ std::string_view to_string(Task task) {
     case Task::resume: return "resume";
     case Task::format: return "format";
     case Task::encrypt_swap: return "encrypt swap";
+    case Task::adopt: return "adopt";
+    case Task::convert: return "convert";
     case Task::leave: return "leave";
     case Task::forbid: return "forbid";
     case Task::refuse: return "refuse";
@@ -324,10 +343,8 @@ std::string_view to_string(Task task) {
 }
 
 bool Plan::has_work() const {
-  return std::ranges::any_of(volumes, [](const VolumePlan& volume) {
-    return volume.task == Task::encrypt_in_place || volume.task == Task::resume ||
-           volume.task == Task::format || volume.task == Task::encrypt_swap;
-  });
+  return std::ranges::any_of(volumes,
+                             [](const VolumePlan& volume) { return is_work(volume.task); });
 }
 
 bool Plan::has_obstacles() const {

@@ -19,6 +19,8 @@ enum class Task {
   resume,            // a re-encryption that was cut off goes on
   format,            // blank: LUKS2, then the policy's file system
   encrypt_swap,      // swap area: LUKS2 with swap in it, same UUID and label
+  adopt,             // LUKS2 that lacks protectors: they are added, and what is there stays
+  convert,           // LUKS1: to LUKS2, then as adopt; its data is not touched
   leave,             // the policy exempts it
   forbid,            // the policy wants it away; not touched
   refuse,            // must be encrypted, and cannot be: the obstacles say why
@@ -108,6 +110,9 @@ std::string what_changed(const VolumePlan& planned, const DeviceGraph& now);
 // What is to be done first, then what is in the way, then what stays as it is.
 std::string to_text(const Plan& plan, std::size_t columns);
 std::string to_json(const Plan& plan, int indent = 1);  // "schema": "volseal-plan/1"
+
+// There is something to carry out.
+bool is_work(Task task);
 
 std::string_view to_string(Task task);
 std::string_view to_string(Room room);

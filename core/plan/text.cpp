@@ -36,17 +36,14 @@ std::string_view headline_verb(Task task) {
     case Task::resume: return "go on encrypting";
     case Task::format: return "format encrypted";
     case Task::encrypt_swap: return "encrypt the swap";
+    case Task::adopt: return "add protectors";
+    case Task::convert: return "convert to LUKS2 and add protectors";
     case Task::nothing: return "nothing to do";
     case Task::leave: return "leave";
     case Task::forbid: return "must not be attached";
     case Task::refuse: return "CANNOT be encrypted";
   }
   return "";
-}
-
-bool is_work(Task task) {
-  return task == Task::encrypt_in_place || task == Task::resume || task == Task::format ||
-         task == Task::encrypt_swap;
 }
 
 std::string work_text(const VolumePlan& volume, std::size_t columns) {
@@ -149,7 +146,9 @@ std::string to_text(const Plan& plan, std::size_t columns) {
       case Task::encrypt_in_place:
       case Task::resume:
       case Task::format:
-      case Task::encrypt_swap: out += work_text(volume, columns); break;
+      case Task::encrypt_swap:
+      case Task::adopt:
+      case Task::convert: out += work_text(volume, columns); break;
       case Task::refuse:
       case Task::forbid: obstacles += obstacle_text(volume, columns); break;
       case Task::nothing:

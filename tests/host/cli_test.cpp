@@ -236,6 +236,50 @@ TEST_F(CliTest, EnrollsAnImageFile) {
       0);
 }
 
+class AdoptTest : public CliTest, public ::testing::WithParamInterface<const char*> {};
+
+// Somebody else's LUKS volume, of either version: protectors are added, and their key stays.
+TEST_P(AdoptTest, AddsProtectorsAndKeepsWhatIsThere) {
+  const Path image = blank("disk.img", 32);
+  write_file(folder / "key", "passphrase");
+  run_or_throw({"cryptsetup", "luksFormat", "-q", "--type", GetParam(), "--iter-time", "10",
+                image.native(), key()});
+  const std::string keys = (folder / "keys").native();
+  const std::vector<std::string> enroll = {"enroll", "--yes", "--recovery-key-dir", keys,
+                                           image.native()};
+  const std::string before = digest(image);
+  const Result unopened = volseal(enroll);
+  EXPECT_EQ(unopened.status, 64) << unopened.err;
+  EXPECT_THAT(unopened.err, HasSubstr("--key-file"));
+  write_file(folder / "wrong", "not that");
+  auto with_key = enroll;
+  with_key.insert(with_key.end(), {"--key-file", (folder / "wrong").native()});
+  EXPECT_EQ(volseal(with_key).status, 6);
+  EXPECT_EQ(digest(image), before) << "what could not be opened was changed";
+
+  with_key.back() = key();
+  const std::string data = digest(image, 16U << 20U);
+  const Result done = volseal(with_key);
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(digest(image, 16U << 20U), data);
+  EXPECT_EQ(volseal({"unlock", "--test", image.native()}).status, 0);
+  ASSERT_EQ(std::distance(std::filesystem::directory_iterator(keys), {}), 1);
+  const Path recovery = std::filesystem::directory_iterator(keys)->path();
+  for (const std::string& opens : {key(), recovery.native()}) {
+    EXPECT_EQ(run({"cryptsetup", "open", "--type", "luks2", "--test-passphrase", "--key-file",
+                   opens, image.native()})
+                  .status,
+              0)
+        << opens;
+  }
+  EXPECT_THAT(volseal(enroll).out, HasSubstr("Nothing to encrypt"));
+  // cryptsetup gave the keyslot of the LUKS1 header too few iterations for our taste.
+  EXPECT_EQ(volseal({"check", image.native()}).status, GetParam() == std::string("luks1") ? 1 : 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, AdoptTest, ::testing::Values("luks1", "luks2"),
+                         [](const auto& version) { return std::string(version.param); });
+
 // Both pipes lose their reader before the program writes its first word.
 TEST_F(CliTest, AReaderThatIsGoneEndsWhatReadsAndNothingElse) {
   const Path image = luks2("disk.img");

@@ -224,14 +224,27 @@ TEST_F(PlanTest, AnEnrolledVolumeNeedsNothing) {
   EXPECT_FALSE(whole().has_obstacles());
 }
 
-TEST_F(PlanTest, AVolumeOfOthersIsNamedTheCommandsThatAddProtectors) {
+TEST_F(PlanTest, AVolumeOfOthersGetsTheProtectorsThatItLacks) {
   make_luks();
-  EXPECT_EQ(plan().task, Task::nothing);
-  EXPECT_EQ(plan().why,
-            "encrypted by another program; 'volseal protector add tpm /dev/sda' and 'volseal "
-            "protector add recovery-key /dev/sda' add what the policy asks for");
+  EXPECT_EQ(plan().task, Task::adopt);
+  EXPECT_EQ(plan().why, "encrypted by another program, without the policy's TPM and recovery key");
   policy = "[group.default.tpm]\nenabled = false\n";
-  EXPECT_THAT(plan().why, HasSubstr("; 'volseal protector add recovery-key /dev/sda' adds"));
+  EXPECT_EQ(plan().why, "encrypted by another program, without the policy's recovery key");
+  for (const std::string& step : plan().steps) EXPECT_THAT(step, Not(HasSubstr("TPM")));
+}
+
+TEST_F(PlanTest, Luks1IsConvertedOnlyWhereItIsClosed) {
+  make_luks().version = 1;
+  EXPECT_EQ(plan().task, Task::convert);
+  Device open;
+  open.name = "dm-7";
+  open.path = "/dev/mapper/old";
+  open.dm_name = "old";
+  open.kind = DeviceKind::mapped;
+  open.table = {{.length = 1, .target = "crypt", .cipher = "aes-xts-plain64", .key_bytes = 64}};
+  open.below = {0};
+  graph.devices.push_back(open);
+  EXPECT_THAT(obstacles(), ElementsAre("it is LUKS1, and open as /dev/mapper/old"));
 }
 
 TEST_F(PlanTest, AVolumeInAnotherGroupIsSaidSo) {
