@@ -424,7 +424,9 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
       if (entry.shrunk != 0) shrinking(entry, device).merge();
       return;
     case Phase::wiping:
-      // Nothing of the file system is there any more. Again: from the start.
+      // Nothing of the file system is there any more, and the store is merged. Again: from the
+      // start.
+      shrinking(entry, device).forget();
       if (entry.window != 0) wipe(entry, device);
       return;
     case Phase::moving: {
@@ -650,6 +652,11 @@ void Executor::fill(const JournalEntry& entry, const Path& device) {
   map(entry, device);
   const Path mapping = Path("/dev/mapper") / plan.mapping;
   if (plan.task == Task::encrypt_swap) {
+    // mkswap writes the head only, and the rest holds what was in memory: keys, passwords, files.
+    say(entry, "overwriting what was swapped out");
+    if (!zero_tail(mapping, 0, world_.progress)) {
+      throw Error(Code::interrupted, "overwrite the old swap area {}: stopped", plan.path);
+    }
     say(entry, "making the swap area");
     make_swap(mapping, plan.content_uuid, plan.content_label);
   } else if (plan.filesystem == "ext4") {

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <string_view>
 #include <thread>
@@ -81,7 +82,7 @@ void Shrinking::on_snapshot(std::uint64_t bytes, std::uint64_t moved) const {
     return;
   }
   detach();
-  std::filesystem::remove(store_);
+  forget();
   write_file(store_, "");
   // Sparse. What resize2fs writes: the blocks that move, and metadata, of which inode tables are
   // the largest part (1/64 of the device by mke2fs' defaults).
@@ -93,6 +94,30 @@ void Shrinking::on_snapshot(std::uint64_t bytes, std::uint64_t moved) const {
   sync_fd(open_file(snapshot, O_RDONLY).get(), snapshot.native());
   detach();
   sync_fd(open_file(store_, O_RDONLY).get(), store_.native());
+  sync_folder(store_.parent_path());
+}
+
+void Shrinking::forget() const {
+  if (!std::filesystem::exists(store_)) return;
+  {
+    const UniqueFd fd = open_file(store_, O_RDWR);
+    const std::string zeros(1U << 20U, '\0');
+    off_t end = 0;
+    for (;;) {
+      const off_t begin = ::lseek(fd.get(), end, SEEK_DATA);
+      if (begin < 0 && errno == ENXIO) break;
+      if (begin < 0) throw_errno(errno, "read {}", store_.native());
+      end = ::lseek(fd.get(), begin, SEEK_HOLE);
+      if (end < 0) throw_errno(errno, "read {}", store_.native());
+      if (::lseek(fd.get(), begin, SEEK_SET) < 0) throw_errno(errno, "read {}", store_.native());
+      for (off_t at = begin; at < end; at += static_cast<off_t>(zeros.size())) {
+        const auto rest = static_cast<std::size_t>(end - at);
+        write_all(fd.get(), std::string_view(zeros).substr(0, rest), store_.native());
+      }
+    }
+    sync_fd(fd.get(), store_.native());
+  }
+  std::filesystem::remove(store_);
   sync_folder(store_.parent_path());
 }
 

@@ -30,6 +30,9 @@ class Shrinking {
   void mask() const;
   // Repeatable. The file system is whole again when it returns.
   void merge() const;
+  // Overwrites and removes the store: it holds plaintext, and may lie on a disk that is not
+  // encrypted. Only after merge(). Repeatable.
+  void forget() const;
 
  private:
   bool is_image() const;

@@ -27,7 +27,8 @@ std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Polic
       // system's first structures: mkfs.ext4 leaves the rest to the kernel.
       return (policy.blank_check == BlankCheck::full ? plan.size : 40 * mib) + 16 * mib +
              (plan.filesystem == "none" ? 0 : 64 * mib);
-    case Task::encrypt_swap: return 16 * mib;
+    // The header, and all of it once: what was swapped out is overwritten.
+    case Task::encrypt_swap: return 16 * mib + plan.size;
     case Task::adopt:
     case Task::convert: return 4 * mib;
     case Task::nothing:
@@ -177,7 +178,8 @@ void add_steps(VolumePlan& plan, const Device& device, const Policy& policy,
       add_release_steps(plan);
       add_protector_steps(plan, tpm);
       plan.steps.push_back(fmt::format("write the header to the head ({})", cipher));
-      plan.steps.emplace_back("make swap in it, with the same UUID and label");
+      plan.steps.emplace_back(
+          "overwrite what was swapped out; make swap in it, with the same UUID and label");
       add_table_step(plan, "; lines of /etc/fstab that name the device get the mapping instead");
       add_last_steps(plan, plan.swap_active ? " and turn the swap on" : "");
       return;
