@@ -1,9 +1,9 @@
 // volseal enroll: carries out the plan.
+#include "cli/enroll_report.h"
 #include "cli/exit_status.h"
 #include "cli/graph.h"
 #include "cli/hints.h"
 #include "cli/output.h"
-#include "cli/progress.h"
 #include "cli/prompt.h"
 #include "cli/recovery_page.h"
 #include "cli/verb.h"
@@ -11,6 +11,7 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/base/human.h"
 #include "core/base/log.h"
 #include "core/discover/discover.h"
 #include "core/enroll/executor.h"
@@ -24,16 +25,22 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace volseal {
 
 namespace {
+
+using namespace std::chrono_literals;
 
 struct EnrollOptions {
   std::vector<std::string> volumes;
@@ -41,6 +48,15 @@ struct EnrollOptions {
   bool yes = false;
   std::optional<Path> recovery_key_dir;
   std::optional<Path> key_file;
+  std::uint64_t io_limit = 0;  // bytes per second; 0: none
+  std::string progress = "text";
+  bool json = false;
+  bool pause = false;
+
+  ReportStyle style() const {
+    if (json) return ReportStyle::result;
+    return progress == "json" ? ReportStyle::events : ReportStyle::text;
+  }
 };
 
 // Set by SIGINT and SIGTERM; the encryption stops at its next safe point.
@@ -48,6 +64,34 @@ std::atomic<bool> stop_wanted{false};
 extern "C" void on_stop_signal(int /*signal*/) {
   stop_wanted = true;
 }
+
+// Keeps work to so many bytes a second, from the first call on.
+class Throttle {
+ public:
+  explicit Throttle(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
+
+  // `done` bytes of one piece of work. Returns when it is time to go on, or a stop is wanted.
+  void pace(std::uint64_t done) {
+    if (rate_ == 0) return;
+    const auto now = Clock::now();
+    if (!begun_ || done < first_) {
+      begun_ = now;
+      first_ = done;
+    }
+    const auto due =
+        *begun_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+                      static_cast<double>(done - first_) / static_cast<double>(rate_)));
+    while (!stop_wanted && Clock::now() < due) {
+      std::this_thread::sleep_for(std::min<Clock::duration>(due - Clock::now(), 100ms));
+    }
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::uint64_t rate_;
+  std::optional<Clock::time_point> begun_;
+  std::uint64_t first_ = 0;
+};
 
 class EnrollRun {
  public:
@@ -57,9 +101,24 @@ class EnrollRun {
         policy_(load_policy(session.options.policy)),
         groups_(session.options, policy_),
         audit_(audit_log_of(session.options), "enroll"),
+        report_(options.style()),
+        throttle_(options.io_limit),
         executor_(policy_, {.state = session.options.state, .unmount = options.unmount}, world()) {}
 
   int all() {
+    try {
+      const int status = carry_out();
+      report_.end(status);
+      return status;
+    } catch (const Error& error) {
+      // Programs get their result whatever happened; the words go to standard error as ever.
+      report_.end(report_error(error));
+      return exit_status_for(error.code());
+    }
+  }
+
+ private:
+  int carry_out() {
     finish_what_was_cut_off();
     PlanOptions plan_options;
     plan_options.today = utc_now().substr(0, 10);
@@ -74,7 +133,7 @@ class EnrollRun {
     if (options_.recovery_key_dir)
       plan_options.needed.push_back(options_.recovery_key_dir->native());
     const Plan plan = make_plan(take_graph(), policy_, plan_options);
-    print_out(to_text(plan, columns(STDOUT_FILENO)));
+    report_.plan(plan);
     if (!plan.has_work())
       return std::max(status_, plan.has_obstacles() ? exit_status::refused : exit_status::good);
     require_place_for_recovery_keys();
@@ -83,13 +142,12 @@ class EnrollRun {
     }
     for (const VolumePlan& volume : plan.volumes) {
       if (!is_work(volume.task) || is_unfinished(volume)) continue;
-      attempt(volume.path, [&] { executor_.enroll(volume); });
+      attempt(volume, [&] { executor_.enroll(volume); });
     }
     if (plan.has_obstacles()) status_ = std::max(status_, exit_status::refused);
     return status_;
   }
 
- private:
   // It was tried a moment ago and could not go on; its journal stands, and one is enough.
   bool is_unfinished(const VolumePlan& volume) const {
     return std::ranges::any_of(executor_.journal().unfinished(), [&](const JournalEntry& entry) {
@@ -100,27 +158,28 @@ class EnrollRun {
   void finish_what_was_cut_off() {
     executor_.journal().remove_strays();
     for (JournalEntry& entry : executor_.journal().unfinished()) {
-      const std::string path = entry.plan.path;
-      log::note("going on with {}, which was cut off while {}", escaped(path),
+      const VolumePlan plan = entry.plan;
+      uuids_[plan.path] = entry.luks_uuid;
+      log::note("going on with {}, which was cut off while {}", escaped(plan.path),
                 to_string(entry.phase));
-      attempt(path, [&] { executor_.resume(std::move(entry)); });
+      attempt(plan, [&] { executor_.resume(std::move(entry)); });
     }
   }
 
   // One volume's failure keeps no other one from being encrypted; a stop does.
   template <typename F>
-  void attempt(const std::string& path, F action) {
+  void attempt(const VolumePlan& volume, F action) {
     try {
       action();
-      progress_.reset();
-      tell_out(fmt::format("{} is encrypted\n", escaped(path)));
+      report_.volume(volume, uuids_[volume.path], "done");
     } catch (const Error& error) {
-      progress_.reset();
+      const bool paused = error.code() == Code::interrupted;
+      report_.volume(volume, uuids_[volume.path], paused ? "paused" : "failed", error.what());
       audit_.record({.action = "enroll.finish",
-                     .outcome = "failed",
-                     .volume = path,
+                     .outcome = paused ? "paused" : "failed",
+                     .volume = volume.path,
                      .detail = {{"error", error.what()}}});
-      const bool everywhere = error.code() == Code::interrupted || error.code() == Code::no_tpm ||
+      const bool everywhere = paused || error.code() == Code::no_tpm ||
                               error.code() == Code::tpm_failed || error.code() == Code::no_space;
       if (everywhere) throw;
       status_ = std::max(status_, report_error(error));
@@ -184,7 +243,7 @@ class EnrollRun {
       if (header.opens_with(candidate)) return std::move(candidate);
     }
     if (!options_.key_file) {
-      progress_.reset();
+      report_.interrupt();
       if (auto typed = ask_secret(fmt::format("What opens {} now", escaped(volume.path)))) {
         if (auto recovery = normalized_recovery_key(*typed)) typed = std::move(recovery);
         if (header.opens_with(*typed)) return std::move(*typed);
@@ -223,21 +282,18 @@ class EnrollRun {
               print_err("volseal: {}: {}\n", escaped(volume.path), escaped(why));
               return ask_secret(fmt::format("Recovery key of {}", escaped(volume.path)));
             },
-        .on_step =
-            [this](const VolumePlan& volume, const std::string& step) {
-              progress_.reset();
-              at_work_ = escaped(volume.path);
-              log::note("{}: {}", at_work_, step);
-            },
+        .on_step = [this](const VolumePlan& volume,
+                          const std::string& step) { report_.step(volume, step); },
         .progress =
             [this](std::uint64_t done, std::uint64_t total) {
-              if (!progress_) progress_.emplace(at_work_);
-              progress_->update(done, total);
+              report_.progress(done, total);
+              throttle_.pace(done);
               return !stop_wanted;
             },
         .record =
             [this](const VolumePlan& volume, const std::string& uuid, const std::string& action,
                    const std::string& outcome) {
+              if (!uuid.empty()) uuids_[volume.path] = uuid;
               audit_.record({.action = action,
                              .outcome = outcome,
                              .volume = volume.path,
@@ -255,14 +311,35 @@ class EnrollRun {
   Groups groups_;
   AuditLog audit_;
   std::optional<Secret> given_;
-  std::string at_work_;
-  std::optional<Progress> progress_;
+  std::map<std::string, std::string> uuids_;  // by path, as they become known
+  EnrollReport report_;
+  Throttle throttle_;
   Executor executor_;
   int status_ = exit_status::good;
 };
 
+// Tells the run that is going on to stop at its next safe point, and waits until it has.
+int pause(const Session& session) {
+  const Path lock = session.options.state / "lock";
+  const auto pid = FileLock::holder(lock);
+  if (!pid) {
+    print_out("no enrollment is going on\n");
+    return exit_status::good;
+  }
+  const std::string command =
+      read_file_if_any(fmt::format("/proc/{}/cmdline", *pid)).value_or("") + '\0';
+  if (command.find(std::string("\0enroll\0", 8)) == std::string::npos) {
+    throw Error(Code::busy, "pause: process {} is at work, and it is no enrollment", *pid);
+  }
+  if (::kill(*pid, SIGTERM) != 0) throw_errno(errno, "pause process {}", *pid);
+  FileLock::wait_until_free(lock);
+  print_out("paused; 'volseal enroll' goes on\n");
+  return exit_status::good;
+}
+
 int enroll(const EnrollOptions& options, const Session& session) {
   if (::geteuid() != 0) throw Error(Code::denied, "enroll: only root can");
+  if (options.pause) return pause(session);
   make_folder(session.options.state);
   const FileLock lock(session.options.state / "lock");
   struct sigaction action{};
@@ -278,6 +355,7 @@ void add_enroll(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand(
       "enroll", "encrypt what the policy wants encrypted; goes on after a power cut");
   auto options = std::make_shared<EnrollOptions>();
+  auto limit = std::make_shared<std::string>();
   verb->add_option("VOLUME", options->volumes,
                    "only these devices or image files; else every volume of the plan");
   verb->add_flag("--unmount", options->unmount,
@@ -288,7 +366,24 @@ void add_enroll(CLI::App& app, Session& session) {
   verb->add_option("--key-file", options->key_file,
                    "what opens LUKS volumes that others have made; '-' is standard input")
       ->type_name("FILE");
-  verb->callback([options, &session] { session.status = enroll(*options, session); });
+  verb->add_option("--io-limit", *limit, "at most so much data a second, such as '50 MiB'")
+      ->type_name("SIZE")
+      ->check([](const std::string& text) {
+        const auto bytes = parse_size(text);
+        return bytes && *bytes > 0 ? std::string() : "'" + text + "' is no size such as 50 MiB";
+      });
+  verb->add_option("--progress", options->progress,
+                   "text, or json: one JSON line an event on standard output")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  verb->add_flag("--json", options->json, "the result as one JSON value")->excludes("--progress");
+  verb->add_flag("--pause", options->pause,
+                 "stop the enrollment that is going on at its next safe point; 'volseal enroll' "
+                 "goes on");
+  verb->callback([options, limit, &session] {
+    if (!limit->empty()) options->io_limit = parse_size(*limit).value_or(0);
+    session.status = enroll(*options, session);
+  });
 }
 
 }  // namespace volseal

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 
 namespace volseal {
@@ -163,6 +164,25 @@ void make_folder(const Path& folder) {
     throw_errno(errno, "make the folder {}", folder.native());
   }
   sync_folder(folder.has_parent_path() ? folder.parent_path() : Path("."));
+}
+
+std::optional<pid_t> FileLock::holder(const Path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd || ::flock(fd.get(), LOCK_SH | LOCK_NB) == 0) return std::nullopt;
+  std::array<char, 32> text{};
+  const std::size_t size = read_some(fd.get(), text, path.native());
+  pid_t pid = 0;
+  if (std::from_chars(text.data(), text.data() + size, pid).ec != std::errc{} || pid <= 1) {
+    return std::nullopt;
+  }
+  return pid;
+}
+
+void FileLock::wait_until_free(const Path& path) {
+  const UniqueFd fd = open_file(path, O_RDONLY);
+  while (::flock(fd.get(), LOCK_SH) != 0) {
+    if (errno != EINTR) throw_errno(errno, "wait for {}", path.native());
+  }
 }
 
 FileLock::FileLock(const Path& path) : fd_(open_file(path, O_RDWR | O_CREAT)) {

@@ -56,6 +56,11 @@ class FileLock {
  public:
   explicit FileLock(const Path& path);
 
+  // The process that holds it; nothing: none does, or it could not say.
+  static std::optional<pid_t> holder(const Path& path);
+  // Returns once nobody holds it.
+  static void wait_until_free(const Path& path);
+
  private:
   UniqueFd fd_;
 };

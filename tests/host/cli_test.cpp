@@ -3,8 +3,12 @@
 #include "tests/support/swtpm.h"
 
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <sstream>
+#include <thread>
 
 namespace volseal {
 namespace {
@@ -234,6 +238,54 @@ TEST_F(CliTest, EnrollsAnImageFile) {
       run({"cryptsetup", "open", "--test-passphrase", "--key-file", key.native(), image.native()})
           .status,
       0);
+}
+
+// For programs: every line is JSON, and the last one says how it ended.
+TEST_F(CliTest, SpeaksJsonWhileItEnrollsAndPauses) {
+  const Path image = ext4("disk.img", 128);
+  const std::vector<std::string> enroll = {
+      "enroll",     "--yes", "--recovery-key-dir", (folder / "keys").native(),
+      "--progress", "json",  image.native()};
+  auto slowly = enroll;
+  // Three hours, if nobody stops it.
+  slowly.insert(slowly.end(), {"--io-limit", "10K"});
+  Result stopped;
+  std::jthread pause([&] {
+    while (!std::filesystem::exists(folder / "stdout") ||
+           read_file(folder / "stdout").find("\"event\":\"progress\"") == std::string::npos) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    EXPECT_EQ(
+        run({VOLSEAL_BINARY, "--state", (folder / "state").native(), "enroll", "--pause"}).status,
+        0);
+  });
+  stopped = volseal(slowly);
+  pause.join();
+  EXPECT_EQ(stopped.status, 4);
+  EXPECT_THAT(stopped.err, HasSubstr("stopped; its data is safe"));
+  EXPECT_THAT(stopped.out, HasSubstr(R"("outcome":"paused")"));
+
+  const Result done = volseal(enroll);
+  ASSERT_EQ(done.status, 0) << done.err;
+  std::istringstream lines(done.out);
+  std::vector<std::string> events;
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_EQ(json.at("schema"), "volseal-enroll-event/1");
+    if (events.empty() || events.back() != json.at("event")) events.push_back(json.at("event"));
+    if (json.at("event") == "result") {
+      EXPECT_EQ(json.at("status"), 0);
+      EXPECT_EQ(json.at("volumes").at(0).at("outcome"), "done");
+      EXPECT_EQ(json.at("volumes").at(0).at("luks_uuid").get<std::string>().size(), 36U);
+    }
+  }
+  EXPECT_EQ(events.back(), "result");
+  EXPECT_THAT(events, ::testing::IsSupersetOf({"step", "progress", "volume", "plan"}));
+  EXPECT_EQ(volseal({"unlock", "--test", image.native()}).status, 0);
+
+  const Result nothing = volseal({"enroll", "--json", "--yes", image.native()});
+  EXPECT_EQ(nlohmann::json::parse(nothing.out).at("schema"), "volseal-enroll/1");
+  EXPECT_THAT(volseal({"enroll", "--pause"}).out, HasSubstr("no enrollment is going on"));
 }
 
 class AdoptTest : public CliTest, public ::testing::WithParamInterface<const char*> {};
