@@ -3,12 +3,13 @@
 
 namespace volseal::exit_status {
 
-constexpr int good = 0;         // done; check: covered
-constexpr int warnings = 1;     // check: covered, with warnings
-constexpr int not_covered = 2;  // check, watch --once: something is not encrypted
-constexpr int undecided = 3;    // check: something could not be judged
-constexpr int failed = 4;   // it could not be done; nothing is half-done, or it says how to go on
-constexpr int refused = 5;  // it would have been unsafe, so nothing was touched
+constexpr int good = 0;      // done; check: covered
+constexpr int warnings = 1;  // check: covered, with warnings; header verify: out of date
+// check, watch --once: something is not encrypted; header verify: no good backup
+constexpr int not_covered = 2;
+constexpr int undecided = 3;  // check: something could not be judged
+constexpr int failed = 4;     // it could not be done; nothing is half-done, or it says how to go on
+constexpr int refused = 5;    // it would have been unsafe, so nothing was touched
 constexpr int wrong_secret = 6;  // what was given opens nothing
 constexpr int tpm = 7;           // the TPM is absent, failing, locked out, or says no
 constexpr int usage = 64;        // the command line makes no sense (EX_USAGE of sysexits.h)

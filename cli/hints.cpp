@@ -19,8 +19,8 @@ std::string_view hint_for(Code code) {
     case Code::not_luks:
       return "'volseal scan' says what is on it; 'volseal plan' says how it would be encrypted";
     case Code::damaged:
-      return "nothing was changed; header backups are in /var/lib/volseal/headers ('cryptsetup "
-             "luksHeaderRestore')";
+      return "nothing was changed; 'volseal header verify' lists header backups, 'volseal header "
+             "restore VOLUME' writes one back";
     case Code::unsafe: return "nothing was changed; 'volseal plan' says what is in the way";
     case Code::tampered:
       return "do not type a passphrase into it; compare the header with its backup in "

@@ -81,6 +81,8 @@ struct LuksSegment {
   std::string cipher;  // "aes-xts-plain64"; "cipher_null-ecb" and "null" are no encryption
   std::uint32_t sector_size = 0;
   std::string integrity;  // "hmac(sha256)", "aead"; empty: none
+
+  bool operator==(const LuksSegment&) const = default;
 };
 
 struct LuksHeader {
@@ -185,6 +187,9 @@ struct DeviceGraph {
   // The bottoms of closure_below: whole disks, files, network devices.
   std::vector<DeviceIndex> disks_below(DeviceIndex at) const;
 };
+
+// Those of its links that stay with the device while its content changes.
+std::vector<std::string> lasting_links(const Device& device);
 
 // JSON with a "schema" of "volseal-graph/1". from_json throws Error{bad_graph} for text that is no
 // such graph: unknown keys, indices out of range, cycles, more than 100000 devices.

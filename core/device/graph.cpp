@@ -85,4 +85,15 @@ std::string_view to_string(ContentKind kind) {
   return "unknown";
 }
 
+std::vector<std::string> lasting_links(const Device& device) {
+  std::vector<std::string> links;
+  for (const std::string& link : device.links) {
+    const bool of_content = link.starts_with("/dev/disk/by-uuid/") ||
+                            link.starts_with("/dev/disk/by-label/") ||
+                            link.starts_with("/dev/disk/by-diskseq/");
+    if (!of_content) links.push_back(link);
+  }
+  return links;
+}
+
 }  // namespace volseal

@@ -9,6 +9,7 @@
 #include "core/base/process.h"
 #include "core/enroll/blank.h"
 #include "core/enroll/filesystem.h"
+#include "core/luks/backup.h"
 #include "core/luks/encryption.h"
 #include "core/protect/recovery_key.h"
 #include "core/tables/tables.h"
@@ -117,18 +118,6 @@ std::uint64_t free_at(const Path& folder) {
   struct statvfs status{};
   if (::statvfs(folder.c_str(), &status) != 0) return 0;
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
-}
-
-// Names that stay with the device while its content changes.
-std::vector<std::string> lasting_links(const Device& device) {
-  std::vector<std::string> links;
-  for (const std::string& link : device.links) {
-    const bool of_content = link.starts_with("/dev/disk/by-uuid/") ||
-                            link.starts_with("/dev/disk/by-label/") ||
-                            link.starts_with("/dev/disk/by-diskseq/");
-    if (!of_content) links.push_back(link);
-  }
-  return links;
 }
 
 void copy_durably(const Path& from, const Path& to) {
@@ -676,12 +665,7 @@ void Executor::bind(const JournalEntry& entry, const Path& device) {
 }
 
 void Executor::save_header(const JournalEntry& entry, const Path& device) const {
-  const Path folder = policy_.header_backups;
-  make_folder(folder);
-  const Path backup = folder / (entry.luks_uuid + ".luks-header");
-  // A run that was cut off here left one that may be torn.
-  std::filesystem::remove(backup);
-  back_up_header(device, backup);
+  back_up_header(device, backup_place(policy_.header_backups, entry.luks_uuid), entry.links);
 }
 
 void Executor::map(const JournalEntry& entry, const Path& device) {

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <vector>
 
 namespace volseal {
 
@@ -40,22 +39,6 @@ void clear_head(const Path& device) {
   const std::string zeros(4096, '\0');
   write_all(fd.get(), zeros, device.native());
   sync_fd(fd.get(), device.native());
-}
-
-std::vector<char> read_head(const Path& path, std::size_t size) {
-  const UniqueFd fd = open_file(path, O_RDONLY);
-  std::vector<char> data(size);
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t got =
-        ::pread(fd.get(), data.data() + done, size - done, static_cast<off_t>(done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw_errno(errno, "read {}", path.native());
-    if (got == 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  data.resize(done);
-  return data;
 }
 
 }  // namespace
@@ -121,14 +104,12 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
 void install_header(const Path& header, const Path& device, bool replaces_data) {
   if (replaces_data) clear_head(device);
   const Volume target = Volume::open(device);
-  if (const int r = crypt_header_restore(target.device_.get(), CRYPT_LUKS2, header.c_str());
-      r != 0) {
+  if (const int r = crypt_header_restore(target.device_.get(), nullptr, header.c_str()); r != 0) {
     target.fail(r, "write the header " + header.native() + " to");
   }
   sync_fd(open_file(device, O_RDONLY).get(), device.native());
-  const std::vector<char> wanted = read_head(header, header_bytes);
-  const std::vector<char> there = read_head(device, wanted.size());
-  if (wanted != there) {
+  const std::string wanted = read_head(header, size_of(header));
+  if (read_head(device, wanted.size()) != wanted) {
     throw Error(Code::io, "write the header {} to {}: it reads back differently", header.native(),
                 device.native());
   }
@@ -148,20 +129,27 @@ void copy_luks1_header(const Path& device, const Path& file) {
     throw Error(Code::unsafe, "copy the header of {}: its data begins at byte {}", device.native(),
                 size);
   }
-  const std::vector<char> head = read_head(device, size);
+  const std::string head = read_head(device, size);
   const UniqueFd fd = open_file(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
-  write_all(fd.get(), {head.data(), head.size()}, file.native());
+  write_all(fd.get(), head, file.native());
   sync_fd(fd.get(), file.native());
   sync_folder(file.parent_path());
 }
 
-void back_up_header(const Path& device, const Path& file) {
-  const Volume source = Volume::load(device);
-  if (const int r = crypt_header_backup(source.device_.get(), nullptr, file.c_str()); r != 0) {
-    source.fail(r, "copy to " + file.native() + " the header of");
+std::string read_head(const Path& path, std::uint64_t size) {
+  const UniqueFd fd = open_file(path, O_RDONLY);
+  std::string data(size, '\0');
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got =
+        ::pread(fd.get(), data.data() + done, size - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno(errno, "read {}", path.native());
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
   }
-  sync_fd(open_file(file, O_RDONLY).get(), file.native());
-  sync_folder(file.parent_path());
+  data.resize(done);
+  return data;
 }
 
 }  // namespace volseal

@@ -55,8 +55,7 @@ void convert_to_luks2(const Path& header);
 // What lies before the data of a LUKS1 volume, into a new file, synced.
 void copy_luks1_header(const Path& device, const Path& file);
 
-// The device's LUKS2 header and keyslots into a new file, synced. Throws Error{io} where the file
-// exists.
-void back_up_header(const Path& device, const Path& file);
+// The first `size` bytes; fewer where the device or file ends before.
+std::string read_head(const Path& path, std::uint64_t size);
 
 }  // namespace volseal

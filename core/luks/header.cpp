@@ -1,5 +1,6 @@
 #include "core/luks/header.h"
 
+#include "core/base/base64.h"
 #include "core/base/error.h"
 
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <span>
 
 namespace volseal {
 
@@ -42,11 +44,27 @@ bool starts_with(const Buffer& data, const Magic& magic) {
   return data.size() >= magic.size() && std::equal(magic.begin(), magic.end(), data.begin());
 }
 
-LuksHeader parse_luks1(const Buffer& data) {
+std::string fingerprint(const void* data, std::size_t size) {
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
+  unsigned length = 0;
+  if (EVP_Digest(data, size, digest.data(), &length, EVP_sha256(), nullptr) != 1) {
+    throw Error(Code::internal, "hashing a LUKS header: OpenSSL has no SHA-256");
+  }
+  return to_hex(std::span(digest).first(length));
+}
+
+std::string fingerprint(const Json& json) {
+  // Sorted keys, one way to write it; what is not UTF-8 is replaced, as nothing else may be there.
+  const std::string text = json.dump(-1, ' ', true, Json::error_handler_t::replace);
+  return fingerprint(text.data(), text.size());
+}
+
+IdentifiedHeader parse_luks1(const Buffer& data) {
   constexpr std::size_t keyslots_at = 208;
   constexpr std::size_t keyslot_size = 48;
   constexpr std::uint64_t active = 0x00AC71F3;
-  LuksHeader header;
+  IdentifiedHeader identified;
+  LuksHeader& header = identified.header;
   header.version = 1;
   header.uuid = text_at(data, 168, 40);
   header.key_bytes = static_cast<std::uint32_t>(big_endian(data, 108, 4));
@@ -55,10 +73,14 @@ LuksHeader parse_luks1(const Buffer& data) {
   segment.cipher = text_at(data, 8, 32) + "-" + text_at(data, 40, 32);
   segment.offset = big_endian(data, 104, 4) * 512;
   segment.sector_size = 512;
+  identified.bytes = segment.offset;
   header.segments.push_back(std::move(segment));
+  // mk-digest, mk-digest-salt, mk-digest-iterations
+  identified.key_digest = fingerprint(data.data() + 112, 20 + 32 + 4);
   for (int slot = 0; slot < 8; ++slot) {
     const std::size_t at = keyslots_at + static_cast<std::size_t>(slot) * keyslot_size;
     if (big_endian(data, at, 4) != active) continue;
+    identified.keyslots.emplace(slot, fingerprint(data.data() + at, keyslot_size));
     header.keyslots.push_back({.id = slot,
                                .type = "luks1",
                                .pbkdf = "pbkdf2",
@@ -68,7 +90,7 @@ LuksHeader parse_luks1(const Buffer& data) {
   }
   if (header.key_bytes == 0 || header.key_bytes > 512)
     header.damage = "the key size makes no sense";
-  return header;
+  return identified;
 }
 
 // The whole of one LUKS2 header copy, when its checksum is right; else why not.
@@ -237,24 +259,84 @@ void count_encrypted(LuksHeader& header, std::uint64_t device_size) {
   }
 }
 
-LuksHeader parse_luks2(const Buffer& data, std::uint64_t device_size) {
-  LuksHeader header;
+// A volume key's digest names the segments that the key decrypts.
+std::string key_digest_of(const Json& root) {
+  Json digests = Json::array();
+  for (const auto& [id, json] : numbered(root, "digests")) {
+    const Json* segments = child(*json, "segments");
+    if (segments == nullptr || !segments->is_array() || segments->empty()) continue;
+    Json digest = *json;
+    // Keyslots come and go; segments are looked at by themselves.
+    digest.erase("keyslots");
+    digest.erase("segments");
+    digests.push_back(std::move(digest));
+  }
+  return digests.empty() ? "" : fingerprint(digests);
+}
+
+// The binary header, the JSON areas of both copies, and the area of the keyslots.
+std::uint64_t bytes_of_header(const Json& root, std::uint64_t copy_size) {
+  const Json* config = child(root, "config");
+  const auto area = config == nullptr ? std::nullopt : decimal(text_of(*config, "keyslots_size"));
+  constexpr std::uint64_t largest_area = 1ULL << 30U;
+  return 2 * copy_size + std::min(area.value_or(0), largest_area);
+}
+
+// json-c, by which libcryptsetup reads it, goes no deeper; and what is deeper could not be walked
+// through without a stack as deep.
+bool is_too_deep(Buffer::const_iterator at, Buffer::const_iterator end) {
+  constexpr int deepest = 32;
+  int depth = 0;
+  bool text = false;
+  for (; at != end; ++at) {
+    if (text) {
+      if (*at == '\\' && at + 1 != end)
+        ++at;
+      else if (*at == '"')
+        text = false;
+      continue;
+    }
+    if (*at == '"') text = true;
+    if (*at == '{' || *at == '[') ++depth;
+    if (*at == '}' || *at == ']') --depth;
+    if (depth > deepest) return true;
+  }
+  return false;
+}
+
+IdentifiedHeader parse_luks2(const Buffer& data, std::uint64_t device_size) {
+  IdentifiedHeader identified;
+  LuksHeader& header = identified.header;
   header.version = 2;
   header.label = text_at(data, 24, 48);
   header.uuid = text_at(data, 168, 40);
   header.subsystem = text_at(data, 208, 48);
   const auto begin = data.begin() + binary_size;
-  const Json root = Json::parse(begin, std::find(begin, data.end(), 0), nullptr, false);
+  const auto end = std::find(begin, data.end(), 0);
+  if (is_too_deep(begin, end)) {
+    header.damage = "its metadata is nested too deeply";
+    return identified;
+  }
+  const Json root = Json::parse(begin, end, nullptr, false);
   if (root.is_discarded() || !root.is_object()) {
     header.damage = "its metadata is no JSON";
-    return header;
+    return identified;
   }
   read_segments(root, header);
   read_keyslots(root, header);
   read_tokens(root, header);
   read_requirements(root, header);
   if (!header.reencryption.empty()) count_encrypted(header, device_size);
-  return header;
+  identified.sequence = big_endian(data, 16, 8);
+  identified.key_digest = key_digest_of(root);
+  identified.bytes = bytes_of_header(root, data.size());
+  for (const auto& [id, json] : numbered(root, "keyslots")) {
+    if (text_of(*json, "type") != "reencrypt") identified.keyslots.emplace(id, fingerprint(*json));
+  }
+  for (const auto& [id, json] : numbered(root, "tokens")) {
+    identified.tokens.emplace(id, fingerprint(*json));
+  }
+  return identified;
 }
 
 }  // namespace
@@ -265,6 +347,11 @@ bool is_null_cipher(std::string_view cipher) {
 }
 
 std::optional<LuksHeader> parse_header(const ReadAt& read_at, std::uint64_t device_size) {
+  auto identified = identify_header(read_at, device_size);
+  return identified ? std::optional(std::move(identified->header)) : std::nullopt;
+}
+
+std::optional<IdentifiedHeader> identify_header(const ReadAt& read_at, std::uint64_t device_size) {
   const Buffer head = read_at(0, binary_size);
   const bool primary_magic = starts_with(head, magic_primary);
   if (primary_magic && head.size() >= 1024 && big_endian(head, 6, 2) == 1) return parse_luks1(head);
@@ -272,31 +359,36 @@ std::optional<LuksHeader> parse_header(const ReadAt& read_at, std::uint64_t devi
   // One good copy opens the volume; but the next damage would be the last, so it is reported.
   const Copy primary = read_copy(read_at, 0, magic_primary);
   if (primary.data) {
-    LuksHeader header = parse_luks2(*primary.data, device_size);
+    IdentifiedHeader found = parse_luks2(*primary.data, device_size);
     const Copy second = read_copy(read_at, primary.data->size(), magic_secondary);
-    if (!second.data && header.damage.empty()) {
-      header.damage =
+    if (!second.data && found.header.damage.empty()) {
+      found.header.damage =
           "the secondary header copy is bad (" + second.damage + "), the primary is good";
     }
-    return header;
+    return found;
   }
   for (std::uint64_t offset = smallest_header; offset <= largest_header; offset *= 2) {
     const Copy second = read_copy(read_at, offset, magic_secondary);
     if (!second.data) continue;
-    LuksHeader header = parse_luks2(*second.data, device_size);
-    if (header.damage.empty()) {
-      header.damage =
+    IdentifiedHeader found = parse_luks2(*second.data, device_size);
+    if (found.header.damage.empty()) {
+      found.header.damage =
           "the primary header copy is bad (" + primary.damage + "), the secondary is good";
     }
-    return header;
+    return found;
   }
   if (!primary_magic) return std::nullopt;
-  LuksHeader header;
-  header.damage = "no header copy is good; of the primary, " + primary.damage;
-  return header;
+  IdentifiedHeader found;
+  found.header.damage = "no header copy is good; of the primary, " + primary.damage;
+  return found;
 }
 
 std::optional<LuksHeader> read_header(const Path& path) {
+  auto identified = identify_header(path);
+  return identified ? std::optional(std::move(identified->header)) : std::nullopt;
+}
+
+std::optional<IdentifiedHeader> identify_header(const Path& path) {
   const UniqueFd fd = open_file(path, O_RDONLY | O_NONBLOCK);
   const ReadAt read_at = [&](std::uint64_t offset, std::size_t size) {
     Buffer data(size);
@@ -312,7 +404,7 @@ std::optional<LuksHeader> read_header(const Path& path) {
     data.resize(done);
     return data;
   };
-  return parse_header(read_at, size_of(fd.get(), path));
+  return identify_header(read_at, size_of(fd.get(), path));
 }
 
 }  // namespace volseal

@@ -10,7 +10,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +27,22 @@ std::optional<LuksHeader> parse_header(const ReadAt& read_at, std::uint64_t devi
 
 // The header of a device or image. Throws Error{not_found, denied, io}.
 std::optional<LuksHeader> read_header(const Path& path);
+
+// A header with what tells it from the headers of other volumes, and from what it was before a
+// change. Fingerprints are SHA-256, hexadecimal.
+struct IdentifiedHeader {
+  LuksHeader header;
+  // Of the digests that the volume keys of its segments are verified against; "" for none.
+  std::string key_digest;
+  std::uint64_t sequence = 0;           // LUKS2: grows with each write
+  std::map<int, std::string> keyslots;  // fingerprint of each; without a re-encryption's own
+  std::map<int, std::string> tokens;    // fingerprint of each
+  std::uint64_t bytes = 0;              // header, keyslots and all: where data may begin
+};
+
+// As parse_header() and read_header().
+std::optional<IdentifiedHeader> identify_header(const ReadAt& read_at, std::uint64_t device_size);
+std::optional<IdentifiedHeader> identify_header(const Path& path);
 
 // True for ciphers that leave plaintext on the disk: "null", "cipher_null-ecb" ...
 bool is_null_cipher(std::string_view cipher);

@@ -292,6 +292,12 @@ std::string Volume::binding_text(const std::string& scope) const {
   }
 }
 
+void Volume::copy_header(const Path& file) const {
+  if (const int r = crypt_header_backup(device_.get(), nullptr, file.c_str()); r != 0) {
+    fail(r, "copy to " + file.native() + " the header of");
+  }
+}
+
 void Volume::refuse_unsafe() const {
   if (version() == 1) {
     if (is_null_cipher(crypt_get_cipher(device_.get()))) {

@@ -95,6 +95,9 @@ class Volume {
   // Throws Error{tampered} where a segment in force does not fit the scope.
   std::string binding_text(const std::string& scope) const;
 
+  // Header and keyslots into a file that must not exist. Not synced.
+  void copy_header(const Path& file) const;
+
   // Throws Error{tampered} for null ciphers and for requirements that no release of volseal sets.
   void refuse_unsafe() const;
 
@@ -106,7 +109,6 @@ class Volume {
  private:
   friend class InPlaceEncryption;
   friend void install_header(const Path& header, const Path& device, bool replaces_data);
-  friend void back_up_header(const Path& device, const Path& file);
   friend void convert_to_luks2(const Path& header);
   struct Messages;
   static Volume open(const Path& path);
