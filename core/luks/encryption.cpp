@@ -45,7 +45,9 @@ void clear_head(const Path& device) {
 
 void InPlaceEncryption::begin(const Path& header, const Path& device, const Secret& passphrase,
                               int keyslot, std::uint32_t sector_size) {
-  const Volume volume = Volume::load(header);
+  Volume volume = Volume::load(header);
+  // The digest over the re-encryption's own metadata is keyed with the volume key: 512 random bits.
+  volume.stretch_nothing();
   crypt_device* const raw = volume.device_.get();
   if (const int r = crypt_set_data_device(raw, device.c_str()); r != 0) {
     volume.fail(r, "attach " + device.native() + " to the header");

@@ -164,6 +164,10 @@ Volume Volume::open(const Path& path) {
   return {path, device, std::move(messages)};
 }
 
+void Volume::stretch_nothing() {
+  set_stretch(device_.get(), Stretch::none);
+}
+
 Volume Volume::format(const Path& path, const FormatOptions& options) {
   const CipherParts parts = split(options.cipher);
   Volume volume = open(path);

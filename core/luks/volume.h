@@ -113,6 +113,8 @@ class Volume {
   struct Messages;
   static Volume open(const Path& path);
   Volume(Path path, crypt_device* device, std::unique_ptr<Messages> messages);
+  // What is derived from random keys from here on is not stretched, and nothing is benchmarked.
+  void stretch_nothing();
   [[noreturn]] void fail(int error, const std::string& doing) const;
 
   Path path_;
