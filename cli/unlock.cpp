@@ -1,5 +1,7 @@
 // volseal unlock: opens volumes, by TPM first.
 #include "cli/attempt.h"
+#include "cli/boot_log.h"
+#include "cli/crypttab_source.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
@@ -10,6 +12,8 @@
 #include "core/base/log.h"
 #include "core/discover/discover.h"
 #include "core/tables/tables.h"
+#include "core/unlock/attempt_json.h"
+#include "core/unlock/boot_list.h"
 #include "core/unlock/unlocker.h"
 
 #include <fmt/format.h>
@@ -30,47 +34,13 @@ using Json = nlohmann::ordered_json;
 
 struct UnlockOptions {
   bool all = false;
+  bool listed = false;
   bool test = false;
   bool json = false;
   std::vector<std::string> volumes;
   std::string name;
   std::optional<Path> key_file;
 };
-
-// crypttab(5) options that concern activation; the rest is for others to read.
-ActivateOptions activate_options(std::string_view options) {
-  ActivateOptions result;
-  while (!options.empty()) {
-    const auto comma = options.find(',');
-    const std::string_view option = options.substr(0, comma);
-    result.discard |= option == "discard";
-    result.read_only |= option == "readonly" || option == "read-only";
-    result.no_read_workqueue |= option == "no-read-workqueue";
-    result.no_write_workqueue |= option == "no-write-workqueue";
-    if (comma == std::string_view::npos) break;
-    options.remove_prefix(comma + 1);
-  }
-  return result;
-}
-
-std::optional<std::string> uuid_in(const std::string& source) {
-  for (const std::string_view prefix : {"UUID=", "/dev/disk/by-uuid/"}) {
-    if (source.starts_with(prefix)) return source.substr(prefix.size());
-  }
-  return std::nullopt;
-}
-
-bool is_source_of(const std::string& source, const Device& device) {
-  if (const auto uuid = uuid_in(source)) return device.luks && device.luks->uuid == *uuid;
-  return device.path == source || "/dev/" + device.name == source ||
-         std::ranges::find(device.links, source) != device.links.end();
-}
-
-bool has_group_token(const Device& device) {
-  return device.luks && std::ranges::any_of(device.luks->tokens, [](const Token& token) {
-           return token.type == "volseal-tpm2";
-         });
-}
 
 // Every line of crypttab whose volume is there and has a TPM token of ours.
 std::vector<UnlockTarget> targets_of_crypttab(const DeviceGraph& graph) {
@@ -122,19 +92,6 @@ bool is_block(const Path& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
 }
 
-Json attempt_json(const Attempt& attempt) {
-  return {{"volume", to_valid_utf8(attempt.device.native())},
-          {"mapping", attempt.mapping},
-          {"luks_uuid", to_valid_utf8(attempt.luks_uuid)},
-          {"group", to_valid_utf8(attempt.group)},
-          {"protector", attempt.protector},
-          {"outcome", to_string(attempt.outcome)},
-          {"reason", to_valid_utf8(attempt.reason)},
-          {"keyslot", attempt.keyslot ? Json(*attempt.keyslot) : Json()},
-          {"findings", attempt.findings},
-          {"milliseconds", attempt.took.count()}};
-}
-
 class UnlockRun {
  public:
   UnlockRun(const UnlockOptions& options, const Session& session)
@@ -179,8 +136,9 @@ class UnlockRun {
     tell(attempt);
     // A person at a terminal gets to type the recovery key; a script gets the status. What looks
     // tampered with is not offered for typing.
-    const bool may_ask = !options_.key_file && !options_.json && !options_.all && can_ask() &&
-                         attempt.outcome != Outcome::opened && attempt.outcome != Outcome::tampered;
+    const bool may_ask = !options_.key_file && !options_.json && !options_.all &&
+                         !options_.listed && can_ask() && attempt.outcome != Outcome::opened &&
+                         attempt.outcome != Outcome::tampered;
     for (int tries = 0; may_ask && tries < 3 && attempt.outcome != Outcome::opened; ++tries) {
       const auto typed = ask_secret(
           fmt::format("Recovery key or passphrase of {}", escaped(target.device.native())));
@@ -194,7 +152,7 @@ class UnlockRun {
   void tell(const Attempt& attempt) {
     log_attempt(attempt);
     if (options_.json) {
-      attempts_.push_back(attempt_json(attempt));
+      attempts_.push_back(json_of(attempt));
     } else {
       report_attempt(attempt, attempt.mapping.empty()
                                   ? "opens"
@@ -232,6 +190,24 @@ class UnlockRun {
   Json attempts_ = Json::array();
 };
 
+// For a disk that was just plugged in: udev knows that it is LUKS, and nothing else. What is not
+// enrolled, not in crypttab, or there for others to open, is none of ours, and no failure.
+int unlock_listed(const UnlockOptions& options, const Session& session) {
+  std::vector<UnlockTarget> targets;
+  const std::vector<CrypttabEntry> crypttab = load_crypttab("/etc/crypttab");
+  for (const std::string& path : options.volumes) {
+    const Volume volume = Volume::load(path);
+    if (!find_group_token(volume)) continue;
+    for (const CrypttabEntry& entry : crypttab) {
+      if (uuid_in(entry.source) != volume.uuid() && entry.source != path) continue;
+      if (has_option(entry.options, "noauto")) continue;
+      targets.push_back(
+          {.device = path, .mapping = entry.name, .options = activate_options(entry.options)});
+    }
+  }
+  return targets.empty() ? exit_status::good : UnlockRun(options, session).over(targets);
+}
+
 int unlock(const UnlockOptions& options, const Session& session) {
   if (options.all == !options.volumes.empty()) {
     throw Error(Code::usage, "unlock: name a volume, or say --all");
@@ -239,8 +215,10 @@ int unlock(const UnlockOptions& options, const Session& session) {
   if (!options.name.empty() && options.volumes.size() != 1) {
     throw Error(Code::usage, "unlock: --name goes with one volume");
   }
+  if (options.listed) return unlock_listed(options, session);
   std::vector<UnlockTarget> targets;
   if (options.all) {
+    log_boot(session);
     targets = targets_of_crypttab(scan());
     if (options.test) {
       for (UnlockTarget& target : targets) target.mapping.clear();
@@ -265,6 +243,8 @@ void add_unlock(CLI::App& app, Session& session) {
       app.add_subcommand("unlock", "open volumes: by TPM, else by what a person knows");
   auto options = std::make_shared<UnlockOptions>();
   verb->add_flag("--all", options->all, "every enrolled volume that crypttab names");
+  verb->add_flag("--listed", options->listed,
+                 "for the disk that udev announces: open it if it is enrolled and crypttab has it");
   verb->add_flag("--test", options->test, "open the keyslot, map nothing");
   verb->add_flag("--json", options->json, "as JSON; asks nothing");
   verb->add_option("--name", options->name,

@@ -31,8 +31,10 @@ void add_policy(CLI::App& app, Session& session);
 void add_enroll(CLI::App& app, Session& session);
 void add_protector(CLI::App& app, Session& session);
 void add_header(CLI::App& app, Session& session);
+void add_status(CLI::App& app, Session& session);
 void add_tpm(CLI::App& app, Session& session);
 void add_unlock(CLI::App& app, Session& session);
+void add_verify_next_boot(CLI::App& app, Session& session);
 void add_watch(CLI::App& app, Session& session);
 
 }  // namespace volseal

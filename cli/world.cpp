@@ -7,6 +7,8 @@
 #include "tpm/protector.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <optional>
 #include <utility>
@@ -32,6 +34,32 @@ class WithKnownPins final : public GroupProtector {
   const std::map<std::string, Secret>& pins_;
   std::unique_ptr<GroupProtector> hardware_;
 };
+
+// The device, or one that it lies on, is a dm-crypt mapping.
+bool is_encrypted(const Path& sys, const std::string& number, int depth) {
+  const Path device = sys / "dev/block" / number;
+  const auto uuid = read_file_if_any(device / "dm/uuid");
+  if (uuid && uuid->starts_with("CRYPT-")) return true;
+  std::error_code none;
+  if (depth == 0) return false;
+  for (std::filesystem::directory_iterator at(device / "slaves", none), end; !none && at != end;
+       at.increment(none)) {
+    const auto lower = read_file_if_any(at->path() / "dev");
+    if (lower && is_encrypted(sys, lower->substr(0, lower->find('\n')), depth - 1)) return true;
+  }
+  return false;
+}
+
+// A late copy's auth value must lie where a thief cannot read it. What cannot be told, such as a
+// file system over several devices, counts as plain.
+bool is_encrypted(const Path& folder) {
+  constexpr int most_layers = 8;
+  struct stat status{};
+  Path at = std::filesystem::absolute(folder);
+  while (::stat(at.c_str(), &status) != 0 && at != at.root_path()) at = at.parent_path();
+  return is_encrypted("/sys", fmt::format("{}:{}", major(status.st_dev), minor(status.st_dev)),
+                      most_layers);
+}
 
 }  // namespace
 
@@ -60,8 +88,9 @@ GroupMaterial Groups::open(const std::string& name) {
       pin = pin_from_terminal()(asked);
       return pin ? std::optional(pin->clone()) : std::nullopt;
     };
-    tpm::OpenedGroup group = tpm::open_or_create_group(connection, policy_.group(name),
-                                                       options_.state, {.ask_pin = ask_pin});
+    tpm::OpenedGroup group =
+        tpm::open_or_create_group(connection, policy_.group(name), options_.state,
+                                  {.ask_pin = ask_pin, .late_copy = is_encrypted(options_.state)});
     if (pin) pins_.insert_or_assign(name, std::move(*pin));
     at = opened_
              .emplace(name, GroupMaterial{.sealed = std::move(group.sealed),

@@ -2,6 +2,8 @@
 set(systemd_units ${CMAKE_INSTALL_PREFIX}/lib/systemd/system)
 file(GLOB units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/units/*.service)
 install(FILES ${units} DESTINATION ${systemd_units} COMPONENT volseal)
+install(FILES ${PROJECT_SOURCE_DIR}/cli/units/90-volseal.rules
+  DESTINATION ${CMAKE_INSTALL_PREFIX}/lib/udev/rules.d COMPONENT volseal)
 install(FILES ${PROJECT_SOURCE_DIR}/core/policy/default.toml
   DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/volseal RENAME policy.toml COMPONENT volseal)
 install(FILES ${PROJECT_SOURCE_DIR}/cli/volseal.bash

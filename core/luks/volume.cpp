@@ -361,6 +361,8 @@ void deactivate(const std::string& name) {
 }
 
 bool is_mapping_of(const std::string& name, const std::string& uuid) {
+  // That there is none is an answer, not a line on standard error.
+  crypt_set_log_callback(nullptr, [](int, const char*, void*) {}, nullptr);
   crypt_device* raw = nullptr;
   if (crypt_init_by_name(&raw, name.c_str()) != 0) return false;
   const Handle<crypt_device, crypt_free> device(raw);

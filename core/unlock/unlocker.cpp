@@ -20,11 +20,10 @@ class Watch {
  public:
   explicit Watch(Attempt& attempt) : attempt_(attempt), start_(Clock::now()) {}
 
-  Attempt end(Outcome outcome, std::string reason = {}) {
+  void end(Outcome outcome, std::string reason = {}) const {
     attempt_.outcome = outcome;
     attempt_.reason = std::move(reason);
     attempt_.took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start_);
-    return std::move(attempt_);
   }
 
  private:
@@ -87,62 +86,101 @@ const GroupKey& Unlocker::key_of(const std::string& sealed) {
   return at->second;
 }
 
-Attempt Unlocker::by_group(const UnlockTarget& target) {
-  Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "tpm"};
-  Watch watch(attempt);
-  // One read of the header: what is checked on `volume` is what is activated through it.
-  Volume volume = Volume::load(target.device);
+CheckedVolume Unlocker::check(const UnlockTarget& target) {
+  CheckedVolume checked{
+      .target = target,
+      .attempt = {.device = target.device, .mapping = target.mapping, .protector = "tpm"}};
+  Attempt& attempt = checked.attempt;
+  const Watch watch(attempt);
+  // One read of the header: what is checked on it is what is activated through it.
+  checked.volume = Volume::load(target.device);
+  Volume& volume = *checked.volume;
   attempt.luks_uuid = volume.uuid();
   try {
     volume.refuse_unsafe();
     const auto found = find_group_token(volume);
-    if (!found) return watch.end(Outcome::unavailable, "the volume has no volseal-tpm2 token");
+    if (!found) {
+      watch.end(Outcome::unavailable, "the volume has no volseal-tpm2 token");
+      return checked;
+    }
     const GroupToken& token = found->token;
     attempt.group = token.group;
-    const GroupKey& key = key_of(token.sealed);
-    if (key.outcome != Outcome::opened) return watch.end(key.outcome, key.reason);
-
-    if (!equal_macs(binding_mac(key.secret, volume.binding_text(token.binding_scope)),
-                    token.binding)) {
-      return watch.end(
+    checked.group = &key_of(token.sealed);
+    if (checked.group->outcome != Outcome::opened) {
+      watch.end(checked.group->outcome, checked.group->reason);
+      return checked;
+    }
+    checked.binding_scope = token.binding_scope;
+    const Secret& secret = checked.group->secret;
+    if (!equal_macs(binding_mac(secret, volume.binding_text(token.binding_scope)), token.binding)) {
+      watch.end(
           Outcome::tampered,
           "the header is not the one that was enrolled: its segments, cipher or volume key differ");
+      return checked;
     }
-    const Secret passphrase = group_passphrase(volume, token, key.secret);
-    attempt.keyslot = open(volume, target, passphrase, token.keyslots);
-    if (!attempt.keyslot) {
-      return watch.end(Outcome::wrong_secret,
-                       "the keyslot of the TPM token does not open with the group's secret");
-    }
+    checked.passphrase = group_passphrase(volume, token, secret);
+    checked.slots = token.keyslots;
     if (const auto added = strangers(volume, token); !added.empty()) {
       attempt.findings.push_back(
           fmt::format("keyslot {} was added since the enrollment", fmt::join(added, ", ")));
     }
-    return watch.end(Outcome::opened);
+    watch.end(Outcome::opened);
   } catch (const Error& error) {
     if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
-    return watch.end(outcome_of(error), error.what());
+    watch.end(outcome_of(error), error.what());
   }
+  return checked;
+}
+
+Attempt Unlocker::open(CheckedVolume& checked) {
+  Attempt attempt = checked.attempt;
+  if (!checked.may_open()) return attempt;
+  const Watch watch(attempt);
+  try {
+    attempt.keyslot =
+        volseal::open(*checked.volume, checked.target, checked.passphrase, checked.slots);
+    if (attempt.keyslot) {
+      watch.end(Outcome::opened);
+    } else {
+      watch.end(Outcome::wrong_secret,
+                "the keyslot of the TPM token does not open with the group's secret");
+    }
+  } catch (const Error& error) {
+    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
+    watch.end(outcome_of(error), error.what());
+  }
+  attempt.took += checked.attempt.took;
+  return attempt;
+}
+
+Attempt Unlocker::by_group(const UnlockTarget& target) {
+  CheckedVolume checked = check(target);
+  return open(checked);
 }
 
 Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {
   Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "passphrase"};
-  Watch watch(attempt);
+  const Watch watch(attempt);
   Volume volume = Volume::load(target.device);
   attempt.luks_uuid = volume.uuid();
   try {
     volume.refuse_unsafe();
   } catch (const Error& error) {
     if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
-    return watch.end(outcome_of(error), error.what());
+    watch.end(outcome_of(error), error.what());
+    return attempt;
   }
   // A recovery key typed without dashes or in capitals is still the recovery key.
   std::optional<Secret> recovery = normalized_recovery_key(secret);
   if (recovery) attempt.protector = "recovery-key";
   const Secret& given = recovery ? *recovery : secret;
-  attempt.keyslot = open(volume, target, given, {});
-  if (!attempt.keyslot) return watch.end(Outcome::wrong_secret, "no keyslot opens with it");
-  return watch.end(Outcome::opened);
+  attempt.keyslot = volseal::open(volume, target, given, {});
+  if (attempt.keyslot) {
+    watch.end(Outcome::opened);
+  } else {
+    watch.end(Outcome::wrong_secret, "no keyslot opens with it");
+  }
+  return attempt;
 }
 
 }  // namespace volseal

@@ -33,9 +33,30 @@ struct Attempt {
   std::chrono::milliseconds took{0};
 };
 
+// A volume whose header was checked, and what opens it. Nothing is mapped yet, so a caller can look
+// at all of its volumes before it opens the first.
+struct CheckedVolume {
+  UnlockTarget target;
+  Attempt attempt;  // outcome `opened`: it may be opened; anything else: why not
+  std::optional<Volume> volume;
+  Secret passphrase;
+  std::vector<int> slots;           // that passphrase's
+  std::string binding_scope;        // of the token
+  const GroupKey* group = nullptr;  // lives as long as the Unlocker
+
+  bool may_open() const { return attempt.outcome == Outcome::opened; }
+};
+
 class Unlocker {
  public:
   Unlocker(GroupProtector& protector, AskPin ask_pin);
+
+  // Header, group secret, binding. What was checked is in CheckedVolume::volume, and is what
+  // open() activates. Throws Error only for a device that cannot be read.
+  CheckedVolume check(const UnlockTarget& target);
+
+  // Opens the keyslot, maps where the target has a name. Throws as Volume::activate().
+  static Attempt open(CheckedVolume& checked);
 
   // By the volume's volseal-tpm2 token. The group secret is recovered once for all volumes of the
   // group. The header's binding is checked after that and before anything is opened: a header that

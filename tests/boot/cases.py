@@ -1,0 +1,320 @@
+"""The cases of run-case: each a function that gets a Server."""
+
+import hashlib
+import json
+import struct
+
+from run_case import expect
+
+# What every boot that gets so far leaves to look at.
+KEEP_REPORT = "cp /run/volseal/boot.json /run/window/boot.json\n"
+# The TPM releases nothing any more: not to our own program, and not to other people's tools.
+NOTHING_IS_RELEASED = """
+for disk in /dev/ubda /dev/ubdb /dev/ubdc /dev/ubdd; do
+  status=0
+  volseal --state /nowhere unlock --test "$disk" || status=$?
+  [ "$status" = 7 ] || { echo "volseal unlock --test $disk: exit status $status"; exit 1; }
+done
+tpm2_pcrread sha256:15 | grep -q '0x0*[1-9A-F]' || { echo "the latch is open"; exit 1; }
+"""
+CONTENTS = """
+for n in 1 2 3; do
+  mount -o ro /dev/mapper/data$n /srv/data$n
+  [ "$(cat /srv/data$n/content)" = "this is data$n" ]
+done
+"""
+CASES = {}
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+def opened(report):
+    return {attempt["mapping"]: attempt["protector"] for attempt in report["attempts"] if attempt["outcome"] == "opened"}
+
+
+def outcome(report, mapping):
+    return [attempt["outcome"] for attempt in report["attempts"] if attempt["mapping"] == mapping]
+
+
+@case
+def unattended(server):
+    """An encrypted root and three data volumes open with nobody there; afterwards the TPM is closed."""
+    server.boot(KEEP_REPORT + CONTENTS + NOTHING_IS_RELEASED)
+    report = server.report()
+    expect(opened(report) == dict.fromkeys(("root", "data1", "data2", "data3"), "tpm"), f"opened: {opened(report)}")
+    expect(report["latch"] == "closed", f"the latch: {report['latch']}")
+    server.not_shown("Please unlock|Recovery key or passphrase")
+    server.shown(r"4 volumes opened by tpm in \d+ ms")
+
+
+@case
+def refused(server):
+    """PCR 7 is another one: refused in a line, the recovery key is typed, the real root's late copy opens the data."""
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED + "volseal unlock --all\n" + CONTENTS,
+                answers=[("Recovery key or passphrase of root", server.recovery_key.upper().replace("-", "") + "\n")],
+                PCR7="another")
+    server.shown(r"the TPM did not open the root: PCR 7 is not as approved")
+    report = server.report()
+    expect(opened(report) == {"root": "recovery-key"}, f"opened: {opened(report)}")
+    expect(report["latch"] == "closed", f"the latch: {report['latch']}")
+
+
+@case
+def stops(server):
+    """Nobody knows the recovery key: the tries are limited, the delays grow, and the machine stops behind a closed latch."""
+    server.boot(PCR7="another", answers=[("Recovery key or passphrase of root", f"guess {n}\n") for n in range(5)],
+                until=r"root stays locked: 5 tries[\s\S]*\(initramfs\)")
+    server.not_shown("Please unlock disk")
+
+
+def set_pin(server):
+    server.boot("printf 1234-abcd >/run/pin && volseal tpm pin set --new-pin-file /run/pin\n")
+
+
+@case
+def pin(server):
+    """A PIN: the wrong one is told so, the right one opens all; and too many wrong ones lead to the recovery key."""
+    set_pin(server)
+    prompt = "PIN of group default"
+    server.boot(KEEP_REPORT + CONTENTS + NOTHING_IS_RELEASED, answers=[(prompt, "wrong\n"), (prompt, "1234-abcd\n")])
+    server.shown(r"wrong PIN; \d+ tries left")
+    report = server.report()
+    expect(outcome(report, "root") == ["wrong-pin", "opened"], f"root: {outcome(report, 'root')}")
+    expect(len(opened(report)) == 4, f"opened: {opened(report)}")
+
+
+@case
+def pin_locked(server):
+    """Wrong PINs until the TPM locks: that is said with its time, and the recovery key still opens."""
+    set_pin(server)
+    server.with_tpm(lambda environment: server.run("tpm2_dictionarylockout", "-s", "-n", "2", "-t", "600", "-l", "600",
+                                                   env=environment))
+    prompt = "PIN of group default"
+    server.boot(KEEP_REPORT, answers=[(prompt, "wrong\n"), (prompt, "wrong again\n"),
+                                      ("Recovery key or passphrase of root", server.recovery_key + "\n")])
+    server.shown(r"the TPM is locked out after \d+ wrong PINs: the next try is possible in")
+    expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
+
+
+def plant_root(server):
+    """A root of the attacker's: same UUID, own passphrase. It holds the same files, so that it boots in this test."""
+    disk = server.own_disk("root")
+    uuid = server.run("cryptsetup", "luksUUID", disk).decode().strip()
+    passphrase, key = server.image / "passphrase", server.work / "volume-key"
+    server.run("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", key, "--key-file", passphrase, disk)
+    tokens = [server.run("cryptsetup", "token", "export", "--token-id", 0, disk)]
+    (server.work / "evil").write_text("evil passphrase")
+    server.run("cryptsetup", "luksFormat", "-q", "--uuid", uuid, "--volume-key-file", key, "--luks2-metadata-size", "64k",
+               "--sector-size", "512", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+               "--key-file", server.work / "evil", disk)
+    return disk, tokens[0]
+
+
+@case
+def planted_root(server):
+    """The root is the attacker's: he may boot it, but no data volume is open in it and the TPM gives nothing away."""
+    plant_root(server)
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED,
+                answers=[("Recovery key or passphrase of root", "evil passphrase\n")])
+    server.shown("the TPM did not open the root: the volume has no volseal-tpm2 token")
+    expect(opened(server.report()) == {"root": "passphrase"}, f"opened: {opened(server.report())}")
+    expect(server.report()["latch"] == "closed", f"the latch: {server.report()['latch']}")
+
+
+@case
+def planted_root_with_token(server):
+    """The same with our token in it: the header is not the one that was bound. Nothing is asked, the machine stops."""
+    disk, token = plant_root(server)
+    server.run("cryptsetup", "token", "import", disk, input=token)
+    server.boot(until=r"\(initramfs\)")
+    server.shown("the header is not the one that was enrolled")
+    server.shown("no passphrase is asked for it")
+    server.not_shown("Recovery key or passphrase|Please unlock disk")
+
+
+@case
+def planted_root_with_group(server):
+    """The same, sealed by the attacker to this very TPM: it opens, but vouches for no volume of another secret."""
+    disk, _ = plant_root(server)
+    state = server.work / "evil-state"
+    server.with_tpm(lambda environment: server.run(server.build / "cli/volseal", "--state", state, "protector", "add", "tpm",
+                                                   disk, "--key-file", server.work / "evil", env=environment))
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED)
+    expect(opened(server.report()) == {"root": "tpm"}, f"opened: {opened(server.report())}")
+    expect(outcome(server.report(), "data1") == ["unavailable"], f"data1: {outcome(server.report(), 'data1')}")
+
+
+def rewrite_header(path, change):
+    """Both LUKS2 header copies with other JSON and right checksums (LUKS2 on-disk format, section 2)."""
+    with open(path, "r+b") as image:
+        size = 0
+        for offset in (0, None):
+            image.seek(size if offset is None else 0)
+            start = image.tell()
+            binary = bytearray(image.read(4096))
+            size = struct.unpack(">Q", binary[8:16])[0]
+            area = image.read(size - 4096)
+            metadata = json.loads(area.split(b"\0", 1)[0])
+            change(metadata)
+            area = json.dumps(metadata).encode().ljust(size - 4096, b"\0")
+            binary[448:512] = bytes(64)
+            binary[448:480] = hashlib.sha256(bytes(binary) + area).digest()
+            image.seek(start)
+            image.write(binary + area)
+
+
+def without_encryption(metadata):
+    for segment in metadata["segments"].values():
+        segment["encryption"] = "cipher_null-ecb"
+
+
+@case
+def null_cipher(server):
+    """A data volume whose header says that nothing is encrypted is not opened; a root like that stops the machine."""
+    rewrite_header(server.own_disk("data2"), without_encryption)
+    server.boot(KEEP_REPORT + "test ! -e /dev/mapper/data2\n")
+    expect(sorted(opened(server.report())) == ["data1", "data3", "root"], f"opened: {opened(server.report())}")
+    expect(outcome(server.report(), "data2") == ["tampered"], f"data2: {outcome(server.report(), 'data2')}")
+
+
+@case
+def null_cipher_root(server):
+    """A root whose header says that nothing is encrypted: no passphrase is asked for it, the machine stops."""
+    rewrite_header(server.own_disk("root"), without_encryption)
+    server.boot(until=r"\(initramfs\)")
+    server.shown("the cipher of segment 0 is null")
+    server.not_shown("Recovery key or passphrase|Please unlock disk")
+
+
+@case
+def added_keyslot(server):
+    """Somebody with root added a keyslot: the volume opens, and it is told."""
+    disk = server.own_disk("data1")
+    (server.work / "more").write_text("one more")
+    server.run("cryptsetup", "luksAddKey", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file",
+               server.image / "passphrase", disk, server.work / "more")
+    server.boot(KEEP_REPORT + CONTENTS)
+    server.shown("data1: keyslot 2 was added since the enrollment")
+    expect(len(opened(server.report())) == 4, f"opened: {opened(server.report())}")
+
+
+@case
+def missing_disk(server):
+    """A data disk is gone: the wait for it is bounded, the others open."""
+    server.disks["data3"] = None
+    server.boot(KEEP_REPORT)
+    report = server.report()
+    expect(sorted(opened(report)) == ["data1", "data2", "root"], f"opened: {opened(report)}")
+    expect(report["missing"] == ["data3"], f"missing: {report['missing']}")
+    expect(3000 <= report["parts_ms"]["devices"] < 6000, f"waited: {report['parts_ms']['devices']} ms")
+
+
+@case
+def no_tpm(server):
+    """No TPM: the recovery key is asked for, and boots."""
+    server.boot(KEEP_REPORT, TPM="none", answers=[("Recovery key or passphrase of root", server.recovery_key + "\n")])
+    server.shown("the TPM did not open the root: connect to the TPM")
+    expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
+
+
+@case
+def no_program(server):
+    """Our program is gone from the initramfs: Debian's own prompt opens the root."""
+    server.change_initrd(lambda folder: next(folder.glob("usr/lib/volseal/volseal-unlock")).unlink())
+    server.boot("test ! -e /run/volseal/boot.json\n", answers=[("Please unlock disk root", server.passphrase + "\n")])
+    server.shown("volseal-unlock is missing")
+
+
+@case
+def broken_program(server):
+    """Our program crashes: Debian's own prompt opens the root."""
+    def break_it(folder):
+        program = folder / "usr/lib/volseal/volseal-unlock"
+        program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+
+    server.change_initrd(break_it)
+    server.boot(answers=[("Please unlock disk root", server.passphrase + "\n")])
+
+
+# Whoever comes before it is time is told so, and tries again.
+REMOTE = """
+(until cryptroot-unlock </run/window/typed >/run/window/remote.log 2>&1; do sleep 1; done) </dev/null >/dev/null 2>&1 &
+"""
+
+
+@case
+def remote(server):
+    """Refused, and nobody at the console: Debian's cryptroot-unlock, as dropbear runs it, answers the prompt."""
+    def remote_shell(folder):
+        script = folder / "scripts/init-premount/swtpm"
+        script.write_text(script.read_text() + REMOTE)
+
+    (server.work / "typed").write_text(server.recovery_key)
+    server.change_initrd(remote_shell)
+    server.boot(KEEP_REPORT, PCR7="another")
+    expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
+    said = (server.work / "remote.log").read_text()
+    expect("root set up successfully" in said, f"cryptroot-unlock said: {said}")
+
+
+# Run by systemd at the end of the boot, in the real root.
+SERVICE = """[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+Environment=VOLSEAL_TCTI=swtpm:path=/run/swtpm/socket TPM2TOOLS_TCTI=swtpm:path=/run/swtpm/socket
+ExecStart=/bin/sh -c 'bash -eu /run/window/inside.sh >/run/window/inside.log 2>&1; echo $$? >/run/window/status; sync'
+ExecStart=/bin/sh -c 'tpm2_shutdown; exec systemctl poweroff -ff'
+[Install]
+WantedBy=default.target
+"""
+TCTI_FOR_ALL = "[Manager]\nDefaultEnvironment=VOLSEAL_TCTI=swtpm:path=/run/swtpm/socket\n"
+
+
+@case
+def late(server):
+    """systemd takes over what is open and asks nothing; the boot is in the log; a disk that is enrolled and plugged in after
+    the latch has closed opens by udev, with the late copy."""
+    server.boot(f"""
+cat >/etc/systemd/system/inside.service <<'EOF'
+{SERVICE}EOF
+mkdir -p /etc/systemd/system.conf.d /etc/systemd/system/default.target.wants
+cat >/etc/systemd/system.conf.d/tcti.conf <<'EOF'
+{TCTI_FOR_ALL}EOF
+ln -s ../inside.service /etc/systemd/system/default.target.wants/
+ln -sf /lib/systemd/system/multi-user.target /etc/systemd/system/default.target
+systemctl enable volseal-unlock.service
+passwd -d root
+""")
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED + """
+for n in 1 2 3; do [ "$(cat /srv/data$n/content)" = "this is data$n" ]; done
+systemctl is-active volseal-unlock.service 'systemd-cryptsetup@data1.service'
+volseal status
+volseal status | grep -q 'unlocked by tpm in [0-9]* ms'
+[ "$(grep -c '"stage":"initramfs"' /var/lib/volseal/audit.log)" = 4 ]
+grep -q '"action":"boot.unlock","outcome":"ok"' /var/lib/volseal/audit.log
+
+modprobe sd_mod
+modprobe scsi_debug add_host=0 dev_size_mb=64
+plug() { echo "$1" >/sys/bus/pseudo/drivers/scsi_debug/add_host; }
+plug 1
+until [ -b /dev/sda ]; do udevadm settle; done
+printf secret >/run/key
+cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --luks2-metadata-size 64k --key-file /run/key /dev/sda
+volseal protector add tpm /dev/sda --key-file /run/key
+echo "late UUID=$(cryptsetup luksUUID /dev/sda) none luks,nofail" >>/etc/crypttab
+plug -1
+while [ -e /dev/sda ]; do udevadm settle; done
+plug 1
+for n in $(seq 100); do
+  [ -e /dev/mapper/late ] && break
+  udevadm settle
+  sleep 0.1
+done
+systemctl status --no-pager 'volseal-unlock@sda.service' || true
+test -e /dev/mapper/late
+""", init="/lib/systemd/systemd", timeout=240)
+    server.not_shown("Please enter passphrase")
