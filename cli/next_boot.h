@@ -17,4 +17,23 @@ namespace volseal {
 // volume is there. Reads headers; throws Error{io} for a device that does not answer.
 BootList boot_list_of(const DeviceGraph& graph, const std::vector<CrypttabEntry>& cryptroot);
 
+// One volume, and why it would not open at the next boot; nothing: it opens.
+struct NextBootVolume {
+  BootVolume volume;
+  std::vector<std::string> problems;
+};
+
+struct NextBoot {
+  Path initramfs;
+  std::string kernel;                 // whose modules are in it
+  std::vector<std::string> problems;  // of all volumes alike: program, library, script, driver
+  std::vector<NextBootVolume> volumes;
+
+  bool opens_all() const;
+};
+
+// An unpacked initramfs, against what the machine needs. Runs volseal-unlock in it once (chroot),
+// which is how a missing library shows. `graph`: the machine as it is.
+NextBoot verify_initramfs(const Path& unpacked, const DeviceGraph& graph);
+
 }  // namespace volseal

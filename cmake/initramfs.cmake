@@ -9,3 +9,10 @@ foreach(stage init-bottom panic)
     RENAME volseal COMPONENT volseal-initramfs)
 endforeach()
 install(FILES ${hook}/boot.conf DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/volseal COMPONENT volseal-initramfs)
+
+# Verified after everything that changes what boots.
+set(etc ${CMAKE_INSTALL_FULL_SYSCONFDIR})
+install(PROGRAMS ${hook}/post-update DESTINATION ${etc}/initramfs/post-update.d RENAME volseal COMPONENT volseal-initramfs)
+install(PROGRAMS ${hook}/post-update DESTINATION ${etc}/kernel/postinst.d RENAME zz-volseal COMPONENT volseal-initramfs)
+install(FILES ${hook}/apt.conf DESTINATION ${etc}/apt/apt.conf.d RENAME 90volseal COMPONENT volseal-initramfs)
+install(PROGRAMS ${hook}/after-apt DESTINATION lib/volseal COMPONENT volseal-initramfs)

@@ -30,7 +30,7 @@ set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
-set(CPACK_COMPONENTS_ALL volseal)
+set(CPACK_COMPONENTS_ALL volseal volseal-initramfs)
 set(CPACK_COMPONENTS_GROUPING ONE_PER_GROUP)
 
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
@@ -49,4 +49,16 @@ set(CPACK_DEBIAN_VOLSEAL_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(control ${PROJECT_SOURCE_DIR}/packaging/volseal)
 set(CPACK_DEBIAN_VOLSEAL_PACKAGE_CONTROL_EXTRA
   ${control}/conffiles ${control}/postinst ${control}/prerm ${control}/postrm)
+
+set(initramfs VOLSEAL-INITRAMFS)
+set(CPACK_DEBIAN_${initramfs}_PACKAGE_NAME volseal-initramfs)
+# The list of what to open comes from volseal itself, so both are of one version.
+set(CPACK_DEBIAN_${initramfs}_PACKAGE_DEPENDS
+  "volseal (= ${PROJECT_VERSION}), initramfs-tools, cryptsetup-initramfs, libtss2-tcti-device0")
+set(CPACK_COMPONENT_${initramfs}_DESCRIPTION "\
+Opens a server's encrypted root and data volumes in Debian's initramfs, by TPM and
+without a prompt, after checking every header; closes the TPM to what runs later.")
+set(CPACK_DEBIAN_${initramfs}_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(control ${PROJECT_SOURCE_DIR}/packaging/volseal-initramfs)
+set(CPACK_DEBIAN_${initramfs}_PACKAGE_CONTROL_EXTRA ${control}/conffiles ${control}/triggers)
 include(CPack)
