@@ -89,12 +89,23 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
   const Volume volume = Volume::load(device);
   crypt_device* const raw = volume.device_.get();
   crypt_params_reencrypt parameters{};
-  if (crypt_reencrypt_status(raw, &parameters) == CRYPT_REENCRYPT_NONE) return true;
-  parameters = {};
-  parameters.flags = CRYPT_REENCRYPT_RESUME_ONLY;
-  int r = crypt_reencrypt_init_by_passphrase(raw, nullptr, passphrase.chars(), passphrase.size(),
-                                             CRYPT_ANY_SLOT, CRYPT_ANY_SLOT, nullptr, nullptr,
-                                             &parameters);
+  const crypt_reencrypt_info state = crypt_reencrypt_status(raw, &parameters);
+  if (state == CRYPT_REENCRYPT_NONE) return true;
+  const auto prepare = [&](std::uint32_t flags) {
+    parameters = {};
+    parameters.flags = flags;
+    return crypt_reencrypt_init_by_passphrase(raw, nullptr, passphrase.chars(), passphrase.size(),
+                                              CRYPT_ANY_SLOT, CRYPT_ANY_SLOT, nullptr, nullptr,
+                                              &parameters);
+  };
+  // Cut off or failed within a hot zone: libcryptsetup resumes only what was repaired first.
+  if (state == CRYPT_REENCRYPT_CRASH) {
+    if (const int r = prepare(CRYPT_REENCRYPT_RECOVERY); r < 0)
+      volume.fail(r, "repair the last hot zone of");
+    // The last one of all.
+    if (crypt_reencrypt_status(raw, &parameters) == CRYPT_REENCRYPT_NONE) return true;
+  }
+  int r = prepare(CRYPT_REENCRYPT_RESUME_ONLY);
   if (r < 0) volume.fail(r, "resume the encryption of");
   Reporter reporter{.progress = &progress};
   r = crypt_reencrypt_run(raw, Reporter::call, &reporter);
