@@ -48,6 +48,7 @@ Json json_of(const JournalEntry& entry) {
           {"cipher", plan.cipher},
           {"key_bits", plan.key_bits},
           {"sector_size", plan.sector_size},
+          {"crypttab_options", plan.crypttab_options},
           {"filesystem", plan.filesystem},
           {"mount", plan.mount},
           {"mounts", plan.mounts},
@@ -90,6 +91,7 @@ JournalEntry entry_of(const Json& json) {
   // What the first release did not write.
   plan.room = named(rooms, json.value("room", "shrink"));
   plan.used_only = json.value("used_only", false);
+  plan.crypttab_options = json.value("crypttab_options", "");
   entry.shrunk = json.value("shrunk", std::uint64_t{0});
   entry.moved = json.value("moved", std::uint64_t{0});
   entry.window = json.value("window", std::uint64_t{0});

@@ -98,8 +98,8 @@ void add_release_steps(VolumePlan& plan) {
 }
 
 void add_table_step(VolumePlan& plan, std::string_view fstab) {
-  plan.steps.push_back(
-      fmt::format("write its line into /etc/crypttab as '{}'{}", plan.mapping, fstab));
+  plan.steps.push_back(fmt::format("write its line into /etc/crypttab as '{}' ({}){}", plan.mapping,
+                                   plan.crypttab_options, fstab));
 }
 
 void add_last_steps(VolumePlan& plan, std::string_view back_in_use) {
@@ -237,7 +237,8 @@ bool spares_free_space(const Device& device, const Policy& policy) {
          device.content.used <= device.size / 2 && device.size >= 256 * mib;
 }
 
-std::uint32_t sector_size_for(const Device& device, Task task, const Policy& policy) {
+std::uint32_t sector_size_for(const Device& device, Task task,
+                              std::optional<std::uint32_t> wanted) {
   constexpr std::uint32_t large = 4096;
   constexpr std::uint32_t small = 512;
   // The kernel refuses encryption sectors that are smaller than the device's.
@@ -247,7 +248,7 @@ std::uint32_t sector_size_for(const Device& device, Task task, const Policy& pol
   // again. 0, not known, counts as smaller.
   const bool blocks_allow = task != Task::encrypt_in_place || device.content.block_size >= large;
   if (!aligned || !blocks_allow) return small;
-  return policy.sector_size.value_or(large);
+  return wanted.value_or(large);
 }
 
 }  // namespace volseal

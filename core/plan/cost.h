@@ -3,6 +3,9 @@
 
 #include "core/plan/plan.h"
 
+#include <cstdint>
+#include <optional>
+
 namespace volseal {
 
 // Fills bytes, estimate, risk and steps; the rest of `plan` is there.
@@ -19,6 +22,7 @@ bool is_ext(const Content& content);
 bool spares_free_space(const Device& device, const Policy& policy);
 
 // 4096 where the volume's size, its place and its file system's blocks allow it, else 512.
-std::uint32_t sector_size_for(const Device& device, Task task, const Policy& policy);
+// `wanted`: the policy's; nothing: as large as possible.
+std::uint32_t sector_size_for(const Device& device, Task task, std::optional<std::uint32_t> wanted);
 
 }  // namespace volseal

@@ -48,6 +48,7 @@ Json json_of(const VolumePlan& volume) {
     text("cipher", volume.cipher);
     out["key_bits"] = volume.key_bits;
     out["sector_size"] = volume.sector_size;
+    text("crypttab_options", volume.crypttab_options);
     out["recovery"] = volume.recovery;
   }
   if (volume.task == Task::encrypt_in_place) {

@@ -4,6 +4,7 @@
 #include "core/base/escape.h"
 #include "core/coverage/coverage.h"
 #include "core/plan/cost.h"
+#include "core/plan/crypttab_options.h"
 #include "core/plan/mapping.h"
 #include "core/plan/obstacles.h"
 
@@ -242,7 +243,14 @@ class Planner {
     plan.mapping = names_.choose(graph_, at, rule);
     plan.cipher = policy_.cipher;
     plan.key_bits = policy_.key_bits;
-    plan.sector_size = sector_size_for(device, plan.task, policy_);
+    std::optional<std::uint32_t> sectors = policy_.sector_size;
+    if (rule != nullptr) {
+      plan.cipher = rule->cipher.value_or(plan.cipher);
+      plan.key_bits = rule->key_bits.value_or(plan.key_bits);
+      if (rule->sector_size) sectors = *rule->sector_size == 0 ? std::nullopt : rule->sector_size;
+    }
+    plan.sector_size = sector_size_for(device, plan.task, sectors);
+    plan.crypttab_options = crypttab_options(graph_, at, policy_, rule);
     plan.recovery = policy_.group(plan.group).recovery;
   }
 

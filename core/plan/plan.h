@@ -62,6 +62,7 @@ struct VolumePlan {
   std::string cipher;
   int key_bits = 0;
   std::uint32_t sector_size = 0;
+  std::string crypttab_options;     // of its line in crypttab, where it gets one
   Room room = Room::shrink;         // encrypt_in_place
   bool used_only = false;           // encrypt_in_place: free space is zeroed, not encrypted
   std::string filesystem;           // format: "ext4", "none"

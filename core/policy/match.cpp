@@ -89,6 +89,40 @@ std::vector<std::string> mount_points(const DeviceGraph& graph,
   return {points.begin(), points.end()};
 }
 
+// lvm(8): the device-mapper name is VG-LV with every '-' inside of a name doubled, and -LAYER
+// behind it for what LVM keeps for itself.
+struct LogicalVolume {
+  std::string group;
+  std::string name;
+};
+
+std::optional<LogicalVolume> logical_volume(const Device& device) {
+  if (device.kind != DeviceKind::mapped || !device.dm_uuid.starts_with("LVM-")) return std::nullopt;
+  std::vector<std::string> parts(1);
+  const std::string& text = device.dm_name;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '-') {
+      parts.back() += text[i];
+    } else if (i + 1 < text.size() && text[i + 1] == '-') {
+      parts.back() += text[i++];
+    } else {
+      parts.emplace_back();
+    }
+  }
+  if (parts.size() < 2) return std::nullopt;
+  return LogicalVolume{.group = parts[0], .name = parts[1]};
+}
+
+// The logical volume that it is, or whose only mapping it is.
+std::optional<LogicalVolume> logical_volume_of(const DeviceGraph& graph, DeviceIndex at) {
+  for (std::size_t steps = 0; steps <= graph.devices.size(); ++steps) {
+    if (auto found = logical_volume(graph[at])) return found;
+    if (graph[at].kind != DeviceKind::mapped || graph[at].below.size() != 1) break;
+    at = graph[at].below.front();
+  }
+  return std::nullopt;
+}
+
 class Candidate {
  public:
   Candidate(const DeviceGraph& graph, DeviceIndex at)
@@ -110,7 +144,7 @@ class Candidate {
             any_of_chain([&](const Device& device) { return label_fits(*match.label, device); })) &&
            (!match.partition_type ||
             fits(*match.partition_type, graph_[at_].partition_type, FNM_CASEFOLD)) &&
-           matches_disks(rule) && matches_size(match);
+           matches_lvm(match) && matches_md(match) && matches_disks(rule) && matches_size(match);
   }
 
  private:
@@ -129,15 +163,31 @@ class Candidate {
            (!device.partition_label.empty() && fits(glob, device.partition_label));
   }
 
-  // Bus and removability are those of the hardware at the bottom. One forbidden leg taints the
-  // volume; one harmless leg excuses none of the others.
+  bool matches_lvm(const Match& match) const {
+    if (!match.vg && !match.lv) return true;
+    const auto volume = logical_volume_of(graph_, at_);
+    return volume && (!match.vg || fits(*match.vg, volume->group)) &&
+           (!match.lv || fits(*match.lv, volume->name));
+  }
+
+  bool matches_md(const Match& match) const {
+    if (!match.md_level) return true;
+    return std::ranges::any_of(graph_.closure_below(at_), [&](DeviceIndex index) {
+      const Device& device = graph_[index];
+      return device.kind == DeviceKind::md && fits(*match.md_level, device.md_level);
+    });
+  }
+
+  // Bus, removability and rotation are those of the hardware at the bottom. One forbidden leg
+  // taints the volume; one harmless leg excuses none of the others.
   bool matches_disks(const Rule& rule) const {
-    if (!rule.match.bus && !rule.match.removable) return true;
+    if (!rule.match.bus && !rule.match.removable && !rule.match.rotational) return true;
     const std::vector<DeviceIndex> disks = graph_.disks_below(at_);
     const auto holds = [&](DeviceIndex index) {
       const Device& disk = graph_[index];
       return (!rule.match.bus || fits(*rule.match.bus, disk.bus)) &&
-             (!rule.match.removable || disk.removable == *rule.match.removable);
+             (!rule.match.removable || disk.removable == *rule.match.removable) &&
+             (!rule.match.rotational || disk.rotational == *rule.match.rotational);
     };
     if (rule.action == Action::forbid) return std::ranges::any_of(disks, holds);
     return !disks.empty() && std::ranges::all_of(disks, holds);

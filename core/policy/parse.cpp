@@ -237,29 +237,38 @@ class Section {
   std::string_view source_;
 };
 
-void read_cipher(const Section& section, Policy& policy) {
-  if (const auto name = section.text("cipher")) {
+struct CipherChoice {
+  std::string cipher;
+  int key_bits = 0;
+};
+
+// What the section says of it, on top of `choice`.
+CipherChoice read_cipher(const Section& section, CipherChoice choice) {
+  const auto name = section.text("cipher");
+  if (name) {
     if (name->find("null") != std::string::npos || name->find("ecb") != std::string::npos) {
       section.refuse("cipher",
                      fmt::format("is '{}', which does not protect data", escaped(*name, 60)));
     }
-    policy.cipher = *name;
+    choice.cipher = *name;
   }
-  const auto known = std::ranges::find(ciphers, policy.cipher, &Cipher::name);
+  const auto known = std::ranges::find(ciphers, choice.cipher, &Cipher::name);
   if (known == ciphers.end()) {
     Words names;
     for (const Cipher& cipher : ciphers) names.push_back(cipher.name);
-    section.refuse("cipher", fmt::format("is '{}', must be one of: {}", escaped(policy.cipher, 60),
+    section.refuse("cipher", fmt::format("is '{}', must be one of: {}", escaped(choice.cipher, 60),
                                          fmt::join(names, "; ")));
   }
   // Where only the cipher is given, its longest key is meant.
-  policy.key_bits = section.integer("key_bits", 0, 4096).value_or(known->key_bits[1]);
-  if (std::ranges::find(known->key_bits, policy.key_bits) == known->key_bits.end()) {
+  if (name) choice.key_bits = known->key_bits[1];
+  choice.key_bits = section.integer("key_bits", 0, 4096).value_or(choice.key_bits);
+  if (std::ranges::find(known->key_bits, choice.key_bits) == known->key_bits.end()) {
     section.refuse("key_bits",
-                   fmt::format("is {}, must be {} for {}", policy.key_bits,
+                   fmt::format("is {}, must be {} for {}", choice.key_bits,
                                known->key_bits[0] == known->key_bits[1] ? "256" : "256 or 512",
-                               policy.cipher));
+                               choice.cipher));
   }
+  return choice;
 }
 
 // Some of crypttab's options make a new file system, and so an empty one, at each boot.
@@ -290,22 +299,49 @@ void read_crypttab_options(const Section& section, Policy& policy) {
   policy.crypttab_options = *options;
 }
 
-void read_sector_size(const Section& section, Policy& policy) {
+// 0: "auto". Nothing: not said.
+std::optional<std::uint32_t> read_sector_size(const Section& section) {
   const toml::node* node = section.raw().get("sector_size");
-  if (node == nullptr) return;
+  if (node == nullptr) return std::nullopt;
   if (const auto* bytes = node->as_integer();
       bytes != nullptr && (bytes->get() == 512 || bytes->get() == 4096)) {
-    policy.sector_size = static_cast<std::uint32_t>(bytes->get());
-  } else if (const auto* word = node->as_string(); word == nullptr || word->get() != "auto") {
+    return static_cast<std::uint32_t>(bytes->get());
+  }
+  if (const auto* word = node->as_string(); word == nullptr || word->get() != "auto") {
     section.refuse("sector_size", "must be 512, 4096 or \"auto\"");
   }
+  return 0;
+}
+
+std::optional<Workqueue> read_workqueue(const Section& section) {
+  const auto word = section.one_of("workqueue", {"auto", "on", "off"});
+  if (!word) return std::nullopt;
+  if (*word == "on") return Workqueue::on;
+  return *word == "off" ? Workqueue::off : Workqueue::automatic;
+}
+
+// Two keys that say the opposite of each other are a mistake, whichever was meant.
+void refuse_contradictions(const Section& section, const Policy& policy) {
+  const std::string options = "," + policy.crypttab_options + ",";
+  const auto contradicts = [&](std::string_view key, bool says_no, std::string_view option) {
+    if (!section.has(key) || !says_no || !options.contains(fmt::format(",{},", option))) return;
+    section.refuse(key, fmt::format("contradicts crypttab_options, which has '{}'", option));
+  };
+  contradicts("discard", !policy.discard, "discard");
+  contradicts("workqueue", policy.workqueue == Workqueue::on, "no-read-workqueue");
+  contradicts("workqueue", policy.workqueue == Workqueue::on, "no-write-workqueue");
 }
 
 void read_volumes(const Section& section, Policy& policy) {
   section.only({"cipher", "key_bits", "sector_size", "blank_check", "blank_filesystem",
-                "crypttab_options", "free_space", "header_backups"});
-  read_cipher(section, policy);
-  read_sector_size(section, policy);
+                "crypttab_options", "discard", "free_space", "header_backups", "workqueue"});
+  const CipherChoice choice =
+      read_cipher(section, {.cipher = policy.cipher, .key_bits = policy.key_bits});
+  policy.cipher = choice.cipher;
+  policy.key_bits = choice.key_bits;
+  if (const auto bytes = read_sector_size(section); bytes && *bytes != 0) {
+    policy.sector_size = *bytes;
+  }
   if (section.one_of("blank_check", {"sampled", "full"}) == "full") {
     policy.blank_check = BlankCheck::full;
   }
@@ -315,6 +351,9 @@ void read_volumes(const Section& section, Policy& policy) {
   policy.blank_filesystem =
       section.one_of("blank_filesystem", {"ext4", "none"}).value_or(policy.blank_filesystem);
   read_crypttab_options(section, policy);
+  policy.discard = section.truth("discard").value_or(policy.discard);
+  policy.workqueue = read_workqueue(section).value_or(policy.workqueue);
+  refuse_contradictions(section, policy);
   if (const auto folder = section.text("header_backups")) {
     if (!is_clean_absolute_path(*folder)) {
       section.refuse("header_backups", "must be an absolute path without '..'");
@@ -418,7 +457,7 @@ void read_groups(const Section& section, Policy& policy) {
 
 Match read_match(const Section& section) {
   section.only({"path", "mount", "filesystem", "label", "partition_type", "bus", "removable",
-                "smaller_than", "larger_than"});
+                "rotational", "vg", "lv", "md_level", "smaller_than", "larger_than"});
   Match match;
   const auto glob = [&](std::string_view key) {
     auto value = section.text(key);
@@ -438,6 +477,10 @@ Match read_match(const Section& section) {
   match.partition_type = glob("partition_type");
   match.bus = glob("bus");
   match.removable = section.truth("removable");
+  match.rotational = section.truth("rotational");
+  match.vg = glob("vg");
+  match.lv = glob("lv");
+  match.md_level = glob("md_level");
   match.smaller_than = section.size("smaller_than");
   match.larger_than = section.size("larger_than");
   return match;
@@ -445,8 +488,8 @@ Match read_match(const Section& section) {
 
 bool matches_everything(const Match& match) {
   return !match.path && !match.mount && !match.filesystem && !match.label &&
-         !match.partition_type && !match.bus && !match.removable && !match.smaller_than &&
-         !match.larger_than;
+         !match.partition_type && !match.bus && !match.removable && !match.rotational &&
+         !match.vg && !match.lv && !match.md_level && !match.smaller_than && !match.larger_than;
 }
 
 // What only makes sense together.
@@ -463,7 +506,8 @@ void check_rule(const Section& section, const Rule& rule, const Policy& policy) 
            fmt::format("{} has action '{}' and no match: it would cover every volume",
                        section.name(), action));
     }
-    for (const std::string_view key : {"group", "filesystem", "mount", "mapping"}) {
+    for (const std::string_view key : {"group", "filesystem", "mount", "mapping", "cipher",
+                                       "key_bits", "sector_size", "discard", "workqueue"}) {
       if (section.has(key)) {
         section.refuse(key, fmt::format("has no meaning with action '{}'", action));
       }
@@ -502,8 +546,8 @@ Rule read_rule(const Section& outer, const Policy& policy) {
          "a [[rule]] needs a name of 1 to 64 letters, digits, '-' and '_'");
   }
   const Section section(outer.raw(), fmt::format("rule '{}'", name), outer.source());
-  section.only(
-      {"name", "match", "action", "group", "reason", "until", "filesystem", "mount", "mapping"});
+  section.only({"name", "match", "action", "group", "reason", "until", "filesystem", "mount",
+                "mapping", "cipher", "key_bits", "sector_size", "discard", "workqueue"});
   Rule rule;
   rule.name = name;
   rule.line = static_cast<int>(section.line());
@@ -526,6 +570,15 @@ Rule read_rule(const Section& outer, const Policy& policy) {
   if (rule.mapping && (!is_name(*rule.mapping) || *rule.mapping == "control")) {
     section.refuse("mapping", "must be 1 to 64 letters, digits, '-' and '_', and not 'control'");
   }
+  if (section.has("cipher") || section.has("key_bits")) {
+    const CipherChoice choice =
+        read_cipher(section, {.cipher = policy.cipher, .key_bits = policy.key_bits});
+    rule.cipher = choice.cipher;
+    rule.key_bits = choice.key_bits;
+  }
+  rule.sector_size = read_sector_size(section);
+  rule.discard = section.truth("discard");
+  rule.workqueue = read_workqueue(section);
   check_rule(section, rule, policy);
   return rule;
 }

@@ -20,8 +20,8 @@ enum class Action {
 };
 
 // Every condition that is set must hold. Globs as fnmatch(3) without FNM_PATHNAME. Path, mount,
-// file system and label hold for the volume or for what is opened from it. Bus and removable are
-// those of the disks below: every one of them, or, for a rule that forbids, any one.
+// file system and label hold for the volume or for what is opened from it. Bus, removable and
+// rotational are those of the disks below: every one of them, or, for a rule that forbids, any one.
 struct Match {
   std::optional<std::string> path;   // any of the device's names: /dev/sda1, /dev/disk/by-id/...
   std::optional<std::string> mount;  // any mount point, now or in fstab
@@ -31,8 +31,19 @@ struct Match {
   std::optional<std::string> partition_type;  // GUID or hexadecimal MBR type, case ignored
   std::optional<std::string> bus;
   std::optional<bool> removable;
+  std::optional<bool> rotational;
+  std::optional<std::string> vg;              // the volume group that the volume belongs to
+  std::optional<std::string> lv;              // its name in there
+  std::optional<std::string> md_level;        // of an array below it: "raid1" ...
   std::optional<std::uint64_t> smaller_than;  // bytes
   std::optional<std::uint64_t> larger_than;   // bytes
+};
+
+// Whether dm-crypt works on requests where they arrive instead of queueing them.
+enum class Workqueue {
+  automatic,  // without queues for NVMe, with them for all else
+  on,         // with: what dm-crypt does when nothing is said
+  off,        // without
 };
 
 struct Rule {
@@ -45,6 +56,12 @@ struct Rule {
   std::optional<std::string> filesystem;  // blank volumes: "ext4" or "none"
   std::optional<std::string> mount;       // blank volumes: where fstab mounts it
   std::optional<std::string> mapping;  // name under /dev/mapper; else made from the device's name
+  // Where it differs from the policy. A rule has both of cipher and key_bits, or none.
+  std::optional<std::string> cipher;
+  std::optional<int> key_bits;
+  std::optional<std::uint32_t> sector_size;  // 0: as large as possible, whatever the policy says
+  std::optional<bool> discard;
+  std::optional<Workqueue> workqueue;
   int line = 0;
 };
 
@@ -83,6 +100,8 @@ struct Policy {
   FreeSpace free_space = FreeSpace::zero;
   std::string blank_filesystem = "ext4";  // what a blank volume gets: "ext4" or "none"
   std::string crypttab_options = "luks";
+  bool discard = false;
+  Workqueue workqueue = Workqueue::automatic;
   std::string header_backups = "/var/lib/volseal/headers";
   std::vector<Group> groups;  // never empty: "default" is always there
   std::vector<Rule> rules;

@@ -341,6 +341,62 @@ TEST_F(PlanTest, SectorsAreLargeOnlyWhereEverythingAllows) {
   EXPECT_EQ(plan().sector_size, 4096U);
 }
 
+TEST_F(PlanTest, QueuesAreLeftOutOnNvmeOnlyUnlessThePolicySaysMore) {
+  disk().bus = "ata";
+  EXPECT_EQ(plan().crypttab_options, "luks");
+  disk().bus = "nvme";
+  EXPECT_EQ(plan().crypttab_options, "luks,no-read-workqueue,no-write-workqueue");
+  policy = "[volumes]\nworkqueue = \"on\"\n";
+  EXPECT_EQ(plan().crypttab_options, "luks");
+  policy += "[[rule]]\nname = \"r\"\nworkqueue = \"off\"\n";
+  disk().bus = "ata";
+  EXPECT_EQ(plan().crypttab_options, "luks,no-read-workqueue,no-write-workqueue");
+  // What somebody wrote by hand stays, and is not written twice.
+  policy = "[volumes]\ncrypttab_options = \"no-read-workqueue,luks,nofail\"\n";
+  EXPECT_EQ(plan().crypttab_options, "no-read-workqueue,luks,nofail");
+  disk().bus = "nvme";
+  EXPECT_EQ(plan().crypttab_options, "no-read-workqueue,luks,nofail,no-write-workqueue");
+  policy += "[[rule]]\nname = \"r\"\nworkqueue = \"on\"\n";
+  EXPECT_EQ(plan().crypttab_options, "luks,nofail");
+
+  // One leg that spins is enough.
+  policy.clear();
+  Device& array = add("md0", DeviceKind::md, {0, 2});
+  array.content = disk().content;
+  add("sdb", DeviceKind::disk, {}).bus = "ata";
+  const std::vector<VolumePlan> volumes = whole().volumes;
+  ASSERT_EQ(volumes.size(), 1U);
+  EXPECT_EQ(volumes[0].name, "md0");
+  EXPECT_EQ(volumes[0].crypttab_options, "luks");
+}
+
+TEST_F(PlanTest, DiscardsAreOffUntilThePolicyWantsThem) {
+  EXPECT_THAT(plan().crypttab_options, Not(HasSubstr("discard")));
+  policy = "[volumes]\ndiscard = true\n";
+  EXPECT_EQ(plan().crypttab_options, "luks,discard");
+  EXPECT_THAT(plan().steps, Contains(HasSubstr("(luks,discard)")));
+  policy += "[[rule]]\nname = \"r\"\ndiscard = false\nmatch.path = \"/dev/sda\"\n";
+  EXPECT_EQ(plan().crypttab_options, "luks");
+  policy = "[[rule]]\nname = \"r\"\ndiscard = true\nmatch.path = \"/dev/sdb\"\n";
+  EXPECT_EQ(plan().crypttab_options, "luks") << "the rule is about another disk";
+}
+
+TEST_F(PlanTest, ARuleHasItsOwnCipher) {
+  policy =
+      "[volumes]\nsector_size = 512\n[[rule]]\nname = \"r\"\nmatch.path = \"/dev/sda\"\n"
+      "cipher = \"serpent-xts-plain64\"\nkey_bits = 256\nsector_size = \"auto\"\n";
+  EXPECT_EQ(plan().cipher, "serpent-xts-plain64");
+  EXPECT_EQ(plan().key_bits, 256);
+  EXPECT_EQ(plan().sector_size, 4096U);
+  disk().content.block_size = 1024;
+  EXPECT_EQ(plan().sector_size, 512U) << "the file system could not be mounted again";
+  disk().content.block_size = 4096;
+  policy += "[[rule]]\nname = \"s\"\n";
+  policy.replace(policy.find("/dev/sda"), 8, "/dev/sdb");
+  EXPECT_EQ(plan().cipher, "aes-xts-plain64");
+  EXPECT_EQ(plan().sector_size, 512U);
+}
+
 TEST_F(PlanTest, MappingNamesComeFromWhatPeopleSayAndNeverClash) {
   disk().content.label = "My  Data/1";
   EXPECT_EQ(plan().mapping, "My-Data-1");

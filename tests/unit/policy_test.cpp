@@ -54,6 +54,8 @@ TEST(PolicyTest, TheDefaultIsValidAndSaysWhatTheBuiltInValuesAre) {
   EXPECT_EQ(explicit_values.free_space, policy.free_space);
   EXPECT_EQ(explicit_values.blank_filesystem, policy.blank_filesystem);
   EXPECT_EQ(explicit_values.crypttab_options, policy.crypttab_options);
+  EXPECT_EQ(explicit_values.discard, policy.discard);
+  EXPECT_EQ(explicit_values.workqueue, policy.workqueue);
   EXPECT_EQ(explicit_values.header_backups, policy.header_backups);
   const Group& group = explicit_values.group("default");
   EXPECT_EQ(group.recovery, policy.group("default").recovery);
@@ -95,6 +97,8 @@ blank_check = "full"
 free_space = "encrypt"
 blank_filesystem = "none"
 crypttab_options = "luks,discard,x-systemd.device-timeout=0"
+discard = true
+workqueue = "off"
 header_backups = "/srv/headers"
 [group.a]
 tenant = "A"
@@ -112,7 +116,11 @@ group = "a"
 filesystem = "ext4"
 mount = "/srv/data"
 mapping = "data"
-match = { path = "/dev/sd?", larger_than = "1 GiB", smaller_than = 4398046511104 }
+cipher = "aes-xts-plain64"
+sector_size = "auto"
+discard = false
+workqueue = "on"
+match = { path = "/dev/sd?", larger_than = "1 GiB", smaller_than = 4398046511104, rotational = true, vg = "vg0", lv = "l*", md_level = "raid1" }
 [[rule]]
 name = "old"
 action = "leave"
@@ -127,6 +135,8 @@ match.label = "old"
   EXPECT_EQ(policy.blank_check, BlankCheck::full);
   EXPECT_EQ(policy.free_space, FreeSpace::encrypt);
   EXPECT_EQ(policy.blank_filesystem, "none");
+  EXPECT_TRUE(policy.discard);
+  EXPECT_EQ(policy.workqueue, Workqueue::off);
   EXPECT_EQ(policy.header_backups, "/srv/headers");
   ASSERT_EQ(policy.groups.size(), 2U);  // "default" is always there
   const Group& group = policy.group("a");
@@ -143,9 +153,20 @@ match.label = "old"
   EXPECT_EQ(data.action, Action::encrypt);
   EXPECT_EQ(data.match.larger_than, 1U << 30U);
   EXPECT_EQ(data.match.smaller_than, 1ULL << 42U);
+  EXPECT_EQ(data.match.rotational, true);
+  EXPECT_EQ(data.match.vg, "vg0");
+  EXPECT_EQ(data.match.lv, "l*");
+  EXPECT_EQ(data.match.md_level, "raid1");
   EXPECT_EQ(data.mapping, "data");
+  EXPECT_EQ(data.cipher, "aes-xts-plain64");
+  EXPECT_EQ(data.key_bits, 512) << "its own cipher's, not the policy's";
+  EXPECT_EQ(data.sector_size, 0U);
+  EXPECT_EQ(data.discard, false);
+  EXPECT_EQ(data.workqueue, Workqueue::on);
+  EXPECT_EQ(policy.rules[1].cipher, std::nullopt);
+  EXPECT_EQ(policy.rules[1].discard, std::nullopt);
   EXPECT_EQ(policy.rules[1].until, "2030-06-30");
-  EXPECT_EQ(policy.rules[1].line, 27);
+  EXPECT_EQ(policy.rules[1].line, 33);
 }
 
 TEST(PolicyTest, NamesFileLineAndNearestKeyOfATypo) {
@@ -188,6 +209,12 @@ TEST(PolicyTest, RefusesValuesThatWouldNotProtect) {
            {"[volumes]\ncrypttab_options = \"luks,tmp=ext4\"\n", "contains 'tmp'"},
            {"[volumes]\ncrypttab_options = \"discard\"\n", "must contain 'luks'"},
            {"[volumes]\ncrypttab_options = \"luks,x #\"\n", "must not contain blanks"},
+           {"[volumes]\nworkqueue = \"none\"\n", "must be one of: auto, on, off"},
+           {"[volumes]\ndiscard = \"no\"\n", "must be true or false"},
+           {"[volumes]\ncrypttab_options = \"luks,discard\"\ndiscard = false\n",
+            "policy.toml:3: 'discard' in [volumes] contradicts crypttab_options"},
+           {"[volumes]\nworkqueue = \"on\"\ncrypttab_options = \"no-write-workqueue,luks\"\n",
+            "policy.toml:2: 'workqueue' in [volumes] contradicts crypttab_options"},
            {"[volumes]\nheader_backups = \"headers\"\n", "must be an absolute path"},
            {"[volumes]\nheader_backups = \"/a/../b\"\n", "must be an absolute path"},
            {"[volumes]\nheader_backups = \"/a\\u0007\"\n", "contains a control character"},
@@ -226,6 +253,17 @@ TEST(PolicyTest, RefusesRulesThatMakeNoSense) {
            {"match.path = \"sda1\"\n", "must begin with '/' or '*'"},
            {"match.path = \"\"\n", "is empty"},
            {"match.removable = 1\n", "must be true or false"},
+           {"match.rotational = \"yes\"\n", "must be true or false"},
+           {"match.vg = \"\"\n", "is empty"},
+           {"cipher = \"cipher_null-ecb\"\n", "does not protect data"},
+           {"cipher = \"des-xts-plain64\"\n", "must be one of: aes-xts-plain64; "},
+           {"key_bits = 128\n", "is 128, must be 256 or 512 for aes-xts-plain64"},
+           {"sector_size = 1000\n", "must be 512, 4096 or \"auto\""},
+           {"workqueue = true\n", "must be a string"},
+           {"action = \"leave\"\nreason = \"x\"\nmatch.bus = \"usb\"\ndiscard = true\n",
+            "'discard' in rule 'r' has no meaning with action 'leave'"},
+           {"action = \"forbid\"\nreason = \"x\"\nmatch.bus = \"usb\"\nkey_bits = 256\n",
+            "'key_bits' in rule 'r' has no meaning with action 'forbid'"},
            {"match.smaller_than = \"many\"\n", "must be a size"},
            {"match.smaller_than = -1\n", "must be a size"},
            {"mount = \"srv\"\n", "must be an absolute path"},
@@ -351,6 +389,50 @@ TEST_F(RuleTest, DoesNotSeeThroughAVolumeGroup) {
   add("dm-1", DeviceKind::mapped, {1}).mounts = {"/srv"};
   EXPECT_EQ(decides(R"(mount = "/boot")", 1), "none");
   EXPECT_EQ(decides(R"(mount = "/boot")", 2), "it");
+}
+
+TEST_F(RuleTest, LogicalVolumesGoByTheNamesThatLvmGaveThem) {
+  const auto lv = [&](const std::string& dm_name, const std::string& dm_uuid) {
+    Device& device = add("dm-" + std::to_string(graph.devices.size()), DeviceKind::mapped, {0});
+    device.dm_name = dm_name;
+    device.dm_uuid = dm_uuid;
+    return graph.devices.size() - 1;
+  };
+  const DeviceIndex plain = lv("vg0-data", "LVM-0123");
+  EXPECT_EQ(decides(R"(vg = "vg0")", plain), "it");
+  EXPECT_EQ(decides(R"(vg = "vg0", lv = "data")", plain), "it");
+  EXPECT_EQ(decides(R"(vg = "vg*", lv = "root")", plain), "none");
+  EXPECT_EQ(decides(R"(lv = "vg0-data")", plain), "none");
+  // Every '-' inside of a name is doubled.
+  const DeviceIndex dashes = lv("tenant--a-db--1--log", "LVM-0123");
+  EXPECT_EQ(decides(R"(vg = "tenant-a", lv = "db-1-log")", dashes), "it");
+  EXPECT_EQ(decides(R"(vg = "tenant")", dashes), "none");
+  // What LVM keeps for itself.
+  EXPECT_EQ(decides(R"(lv = "pool")", lv("vg0-pool-tpool", "LVM-0123-tpool")), "it");
+  // A mapping over it is opened from it; others only look alike.
+  const DeviceIndex opened = lv("data", "CRYPT-PLAIN-data");
+  graph[opened].below = {plain};
+  EXPECT_EQ(decides(R"(vg = "vg0")", opened), "it");
+  EXPECT_EQ(decides(R"(vg = "vg0")", lv("vg0-data", "CRYPT-LUKS2-0123")), "none");
+  EXPECT_EQ(decides(R"(vg = "*")", lv("vg0", "LVM-0123")), "none");
+  EXPECT_EQ(decides(R"(vg = "*")", 0), "none");
+}
+
+TEST_F(RuleTest, ArraysGoByTheirLevelAndDisksByWhetherTheySpin) {
+  graph.devices.push_back({.name = "sdb", .path = "/dev/sdb", .kind = DeviceKind::disk});
+  Device& array = add("md127", DeviceKind::md, {0, 1});
+  array.md_level = "raid1";
+  add("dm-0", DeviceKind::mapped, {2});
+  EXPECT_EQ(decides(R"(md_level = "raid1")", 2), "it");
+  EXPECT_EQ(decides(R"(md_level = "raid1")", 3), "it") << "it rests on the array";
+  EXPECT_EQ(decides(R"(md_level = "raid[56]")", 2), "none");
+  EXPECT_EQ(decides(R"(md_level = "*")", 0), "none");
+
+  graph[0].rotational = true;
+  EXPECT_EQ(decides("rotational = true", 2), "none") << "one of its disks does not";
+  EXPECT_EQ(decides("rotational = false", 2), "none");
+  graph[1].rotational = true;
+  EXPECT_EQ(decides("rotational = true", 2), "it");
 }
 
 TEST_F(RuleTest, FstabCountsWhereNothingIsMounted) {
