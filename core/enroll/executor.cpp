@@ -120,6 +120,14 @@ std::uint64_t free_at(const Path& folder) {
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
+// As the next boot will map it by its line in crypttab.
+ActivateOptions mapped_with(const std::string& options) {
+  const std::string list = "," + options + ",";
+  return {.discard = list.contains(",discard,"),
+          .no_read_workqueue = list.contains(",no-read-workqueue,"),
+          .no_write_workqueue = list.contains(",no-write-workqueue,")};
+}
+
 void copy_durably(const Path& from, const Path& to) {
   std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing);
   sync_fd(open_file(to, O_RDONLY).get(), to.native());
@@ -559,8 +567,7 @@ JournalEntry Executor::convert(const VolumePlan& plan, const Path& device,
   make_folder(journal_.folder());
   const Path header = journal_.pristine_header(entry.id);
   copy_luks1_header(device, header);
-  make_folder(policy_.header_backups);
-  copy_durably(header, Path(policy_.header_backups) / (entry.luks_uuid + ".luks1-header"));
+  back_up_header(device, Path(policy_.header_backups) / (entry.luks_uuid + ".luks1-header"), links);
   say(entry, "converting the header");
   convert_to_luks2(header);
   Volume volume = Volume::load(header);
@@ -594,6 +601,11 @@ Secret Executor::secret_for(const JournalEntry& entry, const Volume& volume) {
   return std::move(*typed);
 }
 
+// A journal of the first release has none.
+const std::string& Executor::options_of(const VolumePlan& plan) const {
+  return plan.crypttab_options.empty() ? policy_.crypttab_options : plan.crypttab_options;
+}
+
 // Before the data is rewritten, so that a machine that restarts meanwhile opens the volume.
 void Executor::write_tables(const JournalEntry& entry) {
   say(entry, "crypttab and fstab");
@@ -606,7 +618,7 @@ void Executor::write_tables(const JournalEntry& entry) {
   add_to_crypttab(settings_.crypttab, {.name = plan.mapping,
                                        .source = "UUID=" + entry.luks_uuid,
                                        .key = "none",
-                                       .options = policy_.crypttab_options});
+                                       .options = options_of(plan)});
   std::vector<std::string> names = entry.links;
   names.push_back(plan.path);
   names.push_back("/dev/" + plan.name);
@@ -673,7 +685,7 @@ void Executor::map(const JournalEntry& entry, const Path& device) {
   if (is_mapping_of(name, entry.luks_uuid)) return;
   Volume volume = Volume::load(device);
   volume.refuse_unsafe();
-  volume.activate(name, secret_for(entry, volume), {});
+  volume.activate(name, secret_for(entry, volume), mapped_with(options_of(entry.plan)));
 }
 
 // Into the use that it had before, or that the policy wants for it.

@@ -77,6 +77,7 @@ class Executor {
   void adopt(const VolumePlan& plan, const Path& device, const std::vector<std::string>& links);
   JournalEntry convert(const VolumePlan& plan, const Path& device,
                        const std::vector<std::string>& links);
+  const std::string& options_of(const VolumePlan& plan) const;
   void save_header(const JournalEntry& entry, const Path& device) const;
   void carry_on(JournalEntry entry, const Path& device);
   void advance(JournalEntry& entry, Phase phase);

@@ -129,8 +129,9 @@ class Planner {
       refuse(plan, {{.what = device.luks ? fmt::format("its LUKS header cannot be read: {}",
                                                        escaped(device.luks->damage))
                                          : "its LUKS header was not read",
-                     .advice = "restore the header from its backup ('cryptsetup "
-                               "luksHeaderRestore')"}});
+                     .advice = fmt::format("restore the header from its backup: "
+                                           "'volseal header restore {}'",
+                                           escaped(plan.path))}});
       return;
     }
     const LuksHeader& header = *device.luks;
