@@ -13,6 +13,7 @@
 #include "core/luks/encryption.h"
 #include "core/protect/recovery_key.h"
 #include "core/tables/tables.h"
+#include "core/unlock/boot_list.h"
 #include "core/unlock/unlocker.h"
 
 #include <fcntl.h>
@@ -118,14 +119,6 @@ std::uint64_t free_at(const Path& folder) {
   struct statvfs status{};
   if (::statvfs(folder.c_str(), &status) != 0) return 0;
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
-}
-
-// As the next boot will map it by its line in crypttab.
-ActivateOptions mapped_with(const std::string& options) {
-  const std::string list = "," + options + ",";
-  return {.discard = list.contains(",discard,"),
-          .no_read_workqueue = list.contains(",no-read-workqueue,"),
-          .no_write_workqueue = list.contains(",no-write-workqueue,")};
 }
 
 void copy_durably(const Path& from, const Path& to) {
@@ -685,7 +678,7 @@ void Executor::map(const JournalEntry& entry, const Path& device) {
   if (is_mapping_of(name, entry.luks_uuid)) return;
   Volume volume = Volume::load(device);
   volume.refuse_unsafe();
-  volume.activate(name, secret_for(entry, volume), mapped_with(options_of(entry.plan)));
+  volume.activate(name, secret_for(entry, volume), activate_options(options_of(entry.plan)));
 }
 
 // Into the use that it had before, or that the policy wants for it.
