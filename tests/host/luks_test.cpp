@@ -141,6 +141,23 @@ TEST_F(LuksTest, TellsNoHeaderFromABrokenOne) {
   EXPECT_EQ(code_of(device), Code::damaged);
 }
 
+TEST_F(LuksTest, AHeaderNestedTooDeeplyIsNotWalkedThrough) {
+  const Path device = formatted(64);
+  const std::uint64_t size = 64U << 10U;
+  const auto nested = [&](std::size_t levels) {
+    // A token of somebody's: brackets in its texts are none.
+    tamper(device, R"("tokens":{)",
+           R"("tokens":{"7":{"type":"x","keyslots":[],"t":"[[[[[\"[[[[[","x":)" +
+               std::string(levels, '[') + std::string(levels, ']') + "}");
+    return read_header(device)->damage;
+  };
+  EXPECT_EQ(nested(29), "");
+  ASSERT_TRUE(identify_header(device));
+  EXPECT_EQ(identify_header(device)->tokens.count(7), 1U);
+  EXPECT_EQ(identify_header(formatted(64))->tokens.size(), 0U);
+  EXPECT_EQ(nested(size / 3), "its metadata is nested too deeply");
+}
+
 TEST_F(LuksTest, ReadingAHalfDamagedHeaderRepairsNothing) {
   const Path device = formatted(64);
   {
