@@ -80,11 +80,16 @@ BootList boot_list_of(const DeviceGraph& graph, const std::vector<CrypttabEntry>
     if (enrolled) latches.insert(latch_of(*device));
     // A root that is not enrolled is listed all the same: it does not vouch for the others. What is
     // not there may be enrolled.
-    const bool may_be = device == nullptr && uuid_in(entry.source).has_value();
-    if (!is_automatic(entry) || !(enrolled || may_be || (is_root && device != nullptr))) continue;
-    volume.luks_uuid = device != nullptr ? device->luks->uuid : *uuid_in(entry.source);
-    if (device != nullptr && !device->luks->segments.empty())
-      volume.cipher = device->luks->segments.front().cipher;
+    const auto named = uuid_in(entry.source);
+    const bool may_be = device == nullptr && named.has_value();
+    const bool listed = enrolled || may_be || (is_root && device != nullptr && device->luks);
+    if (!listed || !is_automatic(entry)) continue;
+    if (device != nullptr && device->luks) {
+      volume.luks_uuid = device->luks->uuid;
+      if (!device->luks->segments.empty()) volume.cipher = device->luks->segments.front().cipher;
+    } else if (named) {
+      volume.luks_uuid = *named;
+    }
     root_listed = root_listed || volume.wanted == Wanted::root;
     list.volumes.push_back(std::move(volume));
   }

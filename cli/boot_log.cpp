@@ -17,6 +17,7 @@ constexpr const char* mark = "/run/volseal/boot.logged";
 
 std::vector<Event> events_of(const BootReport& report) {
   std::vector<Event> events;
+  events.reserve(report.attempts.size());
   for (const Attempt& attempt : report.attempts) {
     events.push_back({.action = "unlock",
                       .outcome = std::string(to_string(attempt.outcome)),

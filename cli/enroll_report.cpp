@@ -11,7 +11,7 @@
 
 namespace volseal {
 
-void EnrollReport::event(const char* name, Json fields) const {
+void EnrollReport::event(const char* name, const Json& fields) {
   Json line = {{"schema", "volseal-enroll-event/1"}, {"event", name}};
   line.update(fields);
   // A reader that is gone stops no encryption.

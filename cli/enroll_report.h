@@ -35,7 +35,7 @@ class EnrollReport {
 
  private:
   using Json = nlohmann::ordered_json;
-  void event(const char* name, Json fields) const;
+  static void event(const char* name, const Json& fields);
 
   ReportStyle style_;
   std::string at_work_;

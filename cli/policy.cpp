@@ -89,6 +89,7 @@ std::string to_json(const Policy& policy, const DeviceGraph& graph,
     volumes.push_back(std::move(volume));
   }
   std::vector<std::string> groups;
+  groups.reserve(policy.groups.size());
   for (const Group& group : policy.groups) groups.push_back(group.name);
   const Json json = {{"schema", "volseal-policy-check/1"},
                      {"policy", to_valid_utf8(policy.source)},

@@ -143,7 +143,7 @@ std::string header_problem(const DeviceGraph& graph, const BootVolume& volume) {
   const auto device = std::ranges::find_if(graph.devices, [&](const Device& candidate) {
     return candidate.luks && candidate.luks->uuid == volume.luks_uuid;
   });
-  if (device == graph.devices.end()) return "the volume is not there";
+  if (device == graph.devices.end() || !device->luks) return "the volume is not there";
   if (!device->luks->damage.empty()) return "its header is damaged: " + device->luks->damage;
   if (!has_group_token(*device)) return "it has no volseal-tpm2 token";
   try {

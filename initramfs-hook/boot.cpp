@@ -171,11 +171,12 @@ void Boot::check_all(GroupProtector& protector) {
 
 // Where several devices bear the same UUID, the one that passes.
 CheckedVolume Boot::check(Unlocker& unlocker, const Present& volume) {
-  std::optional<CheckedVolume> first;
+  CheckedVolume first;
+  bool tried = false;
   for (const Path& node : volume.nodes) {
-    UnlockTarget target{.device = node,
-                        .mapping = volume.wanted->mapping,
-                        .options = activate_options(volume.wanted->options)};
+    const UnlockTarget target{.device = node,
+                              .mapping = volume.wanted->mapping,
+                              .options = activate_options(volume.wanted->options)};
     CheckedVolume checked{.target = target};
     try {
       checked = unlocker.check(target);
@@ -188,9 +189,10 @@ CheckedVolume Boot::check(Unlocker& unlocker, const Present& volume) {
                          .reason = error.what()};
     }
     if (checked.may_open()) return checked;
-    if (!first) first = std::move(checked);
+    if (!tried) first = std::move(checked);
+    tried = true;
   }
-  return std::move(*first);
+  return first;
 }
 
 // The root vouches for the rest: without it, and for another group than its own, nothing is opened
@@ -210,9 +212,8 @@ void Boot::hold_back(std::vector<CheckedVolume>& checked) const {
     // A swap area that is gone keeps nothing shut; one that was exchanged might be resumed from.
     if (volume.wanted == Wanted::data) continue;
     if (volume.wanted == Wanted::boot && found == checked.end()) continue;
-    if (found == checked.end() || !found->may_open()) {
-      trouble = volume.mapping;
-    } else if (root != nullptr && !root->secret.equal(found->group->secret)) {
+    const bool opens = found != checked.end() && found->may_open();
+    if (!opens || (root != nullptr && !root->secret.equal(found->group->secret))) {
       trouble = volume.mapping;
     } else {
       root = found->group;

@@ -80,7 +80,7 @@ void tell(const BootReport& report) {
   }
   for (const std::string& mapping : report.missing)
     log::warning("{}: its volume is not there", mapping);
-  std::fflush(stdout);
+  static_cast<void>(std::fflush(stdout));
 }
 
 int boot(const Arguments& arguments) {
@@ -111,7 +111,7 @@ int latch(const Arguments& arguments) {
 int run_program(std::span<char*> words) {
   // Secrets pass through this process.
   forbid_core_dumps();
-  std::signal(SIGPIPE, SIG_IGN);
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   try {
     const Arguments arguments = parse(words);
     if (arguments.verb == "--version") {

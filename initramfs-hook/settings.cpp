@@ -13,8 +13,9 @@ constexpr int longest_wait = 600;
 
 std::optional<int> number(std::string_view text, int most) {
   int value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [at, error] = std::from_chars(text.data(), end, value);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [at, error] = std::from_chars(begin, end, value);
   if (error != std::errc{} || at != end || value < 0 || value > most) return std::nullopt;
   return value;
 }

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <ranges>
 #include <string_view>
 #include <vector>
 
@@ -76,20 +77,20 @@ std::optional<ExtShrink> cheapest_ext_shrink(const Path& device, std::uint64_t m
   std::uint64_t behind = 0;
   std::optional<ExtShrink> best;
   std::uint64_t best_cost = 2 * most / 4 * 3;  // not worth it for less than a quarter
-  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+  for (const BlockGroup& group : std::views::reverse(groups)) {
     // The candidate ends where this group does; `behind` is what lies further back.
-    if (group->end < least) break;
-    if (group->end <= most && behind <= store) {
+    if (group.end < least) break;
+    if (group.end <= most && behind <= store) {
       // Read and written to be encrypted; what moves is read and written twice, by way of the
       // snapshot's store.
-      const std::uint64_t zeroed = quick_zero ? 0 : most - group->end;
-      const std::uint64_t cost = 2 * group->end + 4 * behind + zeroed;
+      const std::uint64_t zeroed = quick_zero ? 0 : most - group.end;
+      const std::uint64_t cost = 2 * group.end + 4 * behind + zeroed;
       if (cost < best_cost) {
         best_cost = cost;
-        best = ExtShrink{.bytes = group->end / 4096 * 4096, .moved = behind};
+        best = ExtShrink{.bytes = group.end / 4096 * 4096, .moved = behind};
       }
     }
-    behind += group->used;
+    behind += group.used;
   }
   return best;
 }

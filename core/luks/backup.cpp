@@ -163,6 +163,7 @@ Record record_of(const LuksSegment& segment) {
 
 std::vector<int> ids_of(const std::map<int, std::string>& fingerprints) {
   std::vector<int> ids;
+  ids.reserve(fingerprints.size());
   for (const auto& [id, fingerprint] : fingerprints) ids.push_back(id);
   return ids;
 }

@@ -158,15 +158,14 @@ class Planner {
     }
     const std::string missing = missing_protectors(header, policy_.group(plan.group));
     if (header.version == 1 || !missing.empty()) {
-      decide_adoption(plan, at, rule, missing);
+      decide_adoption(plan, at, rule, header, missing);
       return;
     }
     plan.why = why_nothing(header, verdict, plan);
   }
 
-  void decide_adoption(VolumePlan& plan, DeviceIndex at, const Rule* rule,
+  void decide_adoption(VolumePlan& plan, DeviceIndex at, const Rule* rule, const LuksHeader& header,
                        const std::string& missing) {
-    const LuksHeader& header = *graph_[at].luks;
     std::vector<Obstacle> obstacles = adoption_obstacles(graph_, at);
     if (!obstacles.empty()) {
       refuse(plan, std::move(obstacles));

@@ -339,8 +339,9 @@ void read_volumes(const Section& section, Policy& policy) {
       read_cipher(section, {.cipher = policy.cipher, .key_bits = policy.key_bits});
   policy.cipher = choice.cipher;
   policy.key_bits = choice.key_bits;
-  if (const auto bytes = read_sector_size(section); bytes && *bytes != 0) {
-    policy.sector_size = *bytes;
+  // 0: as the device has it.
+  if (const std::uint32_t bytes = read_sector_size(section).value_or(0); bytes != 0) {
+    policy.sector_size = bytes;
   }
   if (section.one_of("blank_check", {"sampled", "full"}) == "full") {
     policy.blank_check = BlankCheck::full;

@@ -137,7 +137,7 @@ std::string difference(const Segment& live, const nlohmann::json& bound, const P
   const std::string size = bound.at("size").get<std::string>();
   const std::uint64_t bytes = size == "dynamic" ? device_bytes(device) - offset : std::stoull(size);
   if (live.target != "crypt") return "it is no dm-crypt mapping";
-  if (live.cipher != bound.at("encryption")) return "its cipher is another one";
+  if (live.cipher != bound.at("encryption").get<std::string>()) return "its cipher is another one";
   if (live.key_bytes == 0) return "it has no key";
   if (live.start != 0 || live.length != bytes / sector) return "its size is another one";
   if (live.sector_size != bound.at("sector_size")) return "its sector size is another one";

@@ -94,7 +94,7 @@ CheckedVolume Unlocker::check(const UnlockTarget& target) {
   const Watch watch(attempt);
   // One read of the header: what is checked on it is what is activated through it.
   checked.volume = Volume::load(target.device);
-  Volume& volume = *checked.volume;
+  const Volume& volume = *checked.volume;
   attempt.luks_uuid = volume.uuid();
   try {
     volume.refuse_unsafe();
