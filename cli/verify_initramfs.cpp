@@ -143,8 +143,9 @@ std::string header_problem(const DeviceGraph& graph, const BootVolume& volume) {
   const auto device = std::ranges::find_if(graph.devices, [&](const Device& candidate) {
     return candidate.luks && candidate.luks->uuid == volume.luks_uuid;
   });
-  if (device == graph.devices.end() || !device->luks) return "the volume is not there";
-  if (!device->luks->damage.empty()) return "its header is damaged: " + device->luks->damage;
+  if (device == graph.devices.end()) return "the volume is not there";
+  const std::string damage = device->luks.value_or(LuksHeader{}).damage;
+  if (!damage.empty()) return "its header is damaged: " + damage;
   if (!has_group_token(*device)) return "it has no volseal-tpm2 token";
   try {
     const Volume loaded = Volume::load(device->path);

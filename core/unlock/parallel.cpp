@@ -152,6 +152,7 @@ std::string difference(const Segment& live, const nlohmann::json& bound, const P
 
 std::vector<Attempt> open_in_parallel(std::vector<CheckedVolume>& checked) {
   std::vector<Attempt> attempts;
+  attempts.reserve(checked.size());
   for (const CheckedVolume& volume : checked) attempts.push_back(volume.attempt);
   const auto openable = std::ranges::count_if(checked, &CheckedVolume::may_open);
   const auto begun = Clock::now();
@@ -174,17 +175,17 @@ std::vector<Attempt> open_in_parallel(std::vector<CheckedVolume>& checked) {
 }
 
 std::string mapping_problem(const CheckedVolume& checked) {
+  if (!checked.volume) return "its header was not read";
+  const Volume& volume = *checked.volume;
   try {
     const std::vector<Segment> table = table_of(checked.target.mapping);
     if (table.empty()) return "the kernel has no table for it";
     if (checked.binding_scope != "full") {
       // Being encrypted: the kernel's table changes as that goes on.
-      return is_mapping_of(checked.target.mapping, checked.volume->uuid())
-                 ? ""
-                 : "it belongs to another volume";
+      return is_mapping_of(checked.target.mapping, volume.uuid()) ? ""
+                                                                  : "it belongs to another volume";
     }
-    const auto segments =
-        nlohmann::json::parse(checked.volume->binding_text("full")).at("segments");
+    const auto segments = nlohmann::json::parse(volume.binding_text("full")).at("segments");
     if (segments.size() != 1 || table.size() != 1) return "it has more than one segment";
     return difference(table.front(), segments.begin().value(), checked.target.device);
   } catch (const Error& error) {

@@ -134,7 +134,7 @@ CheckedVolume Unlocker::check(const UnlockTarget& target) {
 
 Attempt Unlocker::open(CheckedVolume& checked) {
   Attempt attempt = checked.attempt;
-  if (!checked.may_open()) return attempt;
+  if (!checked.may_open() || !checked.volume) return attempt;
   const Watch watch(attempt);
   try {
     attempt.keyslot =
