@@ -90,7 +90,7 @@ phase_2() {
   wait_for 10 grep -q '/dev/sda' /run/findings
   echo "# volseal watch"
   cat /run/findings
-  echo "the finding came $(((${EPOCHREALTIME//[.,]/} - begun) / 1000)) ms after the disk"
+  echo "the finding came $(((${EPOCHREALTIME//[.,]/} - begun) / 1000)) ms after the disk was put in, the kernel's own search of the bus included"
   kill "$watcher"
   wait "$watcher" || true
   expect_status 2 volseal check
