@@ -18,6 +18,7 @@
 
 #include <fcntl.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -500,8 +501,12 @@ void Executor::grow(const JournalEntry& entry, const Path& device) {
 // taken back but what had been proven and acknowledged.
 void Executor::add_missing(const VolumePlan& plan, Volume& volume, const Secret& existing) {
   const auto has = [&](std::string_view type) {
-    return std::ranges::any_of(volume.tokens(),
-                               [&](const VolumeToken& token) { return token.type == type; });
+    return std::ranges::any_of(volume.tokens(), [&](const VolumeToken& token) {
+      // One without a keyslot is what a power cut left: the planner counts it as missing, too.
+      const auto json = nlohmann::json::parse(token.json, nullptr, false);
+      return token.type == type && json.is_object() && json.contains("keyslots") &&
+             !json["keyslots"].empty();
+    });
   };
   const JournalEntry entry{.plan = plan, .luks_uuid = volume.uuid()};
   const auto& recovery = policy_.group(plan.group).recovery;
