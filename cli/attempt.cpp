@@ -20,13 +20,48 @@ int exit_status_for(Outcome outcome) {
     case Outcome::policy_mismatch:
     case Outcome::revoked:
     case Outcome::not_mine:
-    case Outcome::unavailable: return exit_status::tpm;
+    case Outcome::unavailable:
+    case Outcome::no_key:
+    case Outcome::pulled_out:
+    case Outcome::no_touch:
+    case Outcome::no_pin:
+    case Outcome::pin_blocked: return exit_status::tpm;
     case Outcome::damaged: return exit_status::failed;
     case Outcome::forged:
     case Outcome::tampered: return exit_status::refused;
   }
   return exit_status::failed;
 }
+
+namespace {
+
+// Where a key is meant, and not the TPM.
+std::string_view hint_for_fido2(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::wrong_pin: return "try again; too many wrong PINs block the key for good";
+    case Outcome::locked_out:
+      return "pull the FIDO2 key out, plug it in again and take care with the PIN";
+    case Outcome::not_mine:
+      return "plug in the FIDO2 key that was enrolled, or use the recovery key";
+    case Outcome::unavailable: return "'fido2-token -L' lists keys; the recovery key opens without";
+    case Outcome::opened:
+    case Outcome::wrong_secret:
+    case Outcome::needs_pin:
+    case Outcome::policy_mismatch:
+    case Outcome::revoked:
+    case Outcome::damaged:
+    case Outcome::forged:
+    case Outcome::tampered:
+    case Outcome::no_key:
+    case Outcome::pulled_out:
+    case Outcome::no_touch:
+    case Outcome::no_pin:
+    case Outcome::pin_blocked: return hint_for(outcome);
+  }
+  return "";
+}
+
+}  // namespace
 
 std::string_view hint_for(Outcome outcome) {
   switch (outcome) {
@@ -59,6 +94,16 @@ std::string_view hint_for(Outcome outcome) {
              "/var/lib/volseal/headers";
     case Outcome::unavailable:
       return "check 'ls /dev/tpm*' and --tcti; the recovery key opens without a TPM";
+    case Outcome::no_key: return "plug in the FIDO2 key, or use the recovery key";
+    case Outcome::pulled_out: return "leave the FIDO2 key in until it is done; try again";
+    case Outcome::no_touch: return "try again, and touch the FIDO2 key while it blinks";
+    case Outcome::no_pin:
+      return "it was reset since, or is another key; use the one that was enrolled, or the "
+             "recovery "
+             "key";
+    case Outcome::pin_blocked:
+      return "use another FIDO2 key or the recovery key; this one has to be reset, which destroys "
+             "what it opened";
   }
   return "";
 }
@@ -71,7 +116,8 @@ int report_attempt(const Attempt& attempt, std::string_view verb) {
   } else {
     print_err("volseal: {} by {}: {}: {}\n", device, attempt.protector, to_string(attempt.outcome),
               escaped(attempt.reason));
-    print_err("  {}\n", hint_for(attempt.outcome));
+    print_err("  {}\n", attempt.protector == "fido2" ? hint_for_fido2(attempt.outcome)
+                                                     : hint_for(attempt.outcome));
   }
   for (const std::string& finding : attempt.findings) {
     print_err("volseal: warning: {}: {}\n", device, escaped(finding));

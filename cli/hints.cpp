@@ -47,6 +47,9 @@ std::string_view hint_for(Code code) {
     case Code::tpm_refused:
       return "use the recovery key for now; 'volseal tpm status' and 'volseal tpm explain' say "
              "more";
+    case Code::no_key: return "plug in the FIDO2 key, and run the same command again";
+    case Code::key_refused:
+      return "'fido2-token -I DEVICE' (package fido2-tools) says more; nothing was changed";
     case Code::program_failed:
       return "the line above is that program's own; run it by hand to see more";
     case Code::interrupted: return "run the same command again: it goes on where it stopped";
@@ -67,7 +70,9 @@ int exit_status_for(Code code) {
     case Code::wrong_secret: return exit_status::wrong_secret;
     case Code::no_tpm:
     case Code::tpm_failed:
-    case Code::tpm_refused: return exit_status::tpm;
+    case Code::tpm_refused:
+    case Code::no_key:
+    case Code::key_refused: return exit_status::tpm;
     case Code::bad_graph:
     case Code::not_found:
     case Code::not_luks:

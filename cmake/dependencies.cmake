@@ -16,4 +16,5 @@ pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
 pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(TSS2 REQUIRED IMPORTED_TARGET tss2-esys tss2-sys tss2-mu tss2-rc tss2-tctildr)
 
+pkg_check_modules(FIDO2 REQUIRED IMPORTED_TARGET libfido2>=1.12)
 pkg_check_modules(QRCODEGEN REQUIRED IMPORTED_TARGET qrcodegen)

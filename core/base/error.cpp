@@ -26,6 +26,8 @@ std::string_view to_string(Code code) {
     case Code::no_tpm: return "no-tpm";
     case Code::tpm_failed: return "tpm-failed";
     case Code::tpm_refused: return "tpm-refused";
+    case Code::no_key: return "no-key";
+    case Code::key_refused: return "key-refused";
     case Code::program_failed: return "program-failed";
     case Code::interrupted: return "interrupted";
     case Code::internal: return "internal";

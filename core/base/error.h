@@ -31,6 +31,8 @@ enum class Code {
   no_tpm,          // no TPM, or none that answers
   tpm_failed,      // the TPM answers that it is in failure mode
   tpm_refused,     // the TPM answers, and says no
+  no_key,          // no FIDO2 key is plugged in, or it was pulled out
+  key_refused,     // the FIDO2 key answers, and says no
   program_failed,  // a program that we ran said no
   interrupted,     // a person or a signal stopped it
   internal,        // a bug here, or a library that broke its word

@@ -165,6 +165,11 @@ void prove_group_protector(const Path& device, GroupProtector& protector) {
     case Outcome::policy_mismatch:
     case Outcome::revoked:
     case Outcome::not_mine:
+    case Outcome::no_key:
+    case Outcome::pulled_out:
+    case Outcome::no_touch:
+    case Outcome::no_pin:
+    case Outcome::pin_blocked:
       throw Error(Code::tpm_refused, "prove the TPM protector of {}: {}", device.native(),
                   attempt.reason);
   }

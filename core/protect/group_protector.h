@@ -28,6 +28,12 @@ enum class Outcome {
   forged,           // approval or object that the group's policy key does not stand for
   tampered,         // the header is not the one that was bound
   unavailable,      // no TPM, or one that does not answer
+  // Of FIDO2 keys. With those `locked_out` is until they were pulled out, `not_mine` a wrong key.
+  no_key,       // none is plugged in
+  pulled_out,   // while it was asked
+  no_touch,     // not in time
+  no_pin,       // none was ever set on it
+  pin_blocked,  // for good: it has to be reset, and is another key then
 };
 
 std::string_view to_string(Outcome outcome);

@@ -77,6 +77,11 @@ std::string_view to_string(Outcome outcome) {
     case Outcome::forged: return "forged";
     case Outcome::tampered: return "tampered";
     case Outcome::unavailable: return "unavailable";
+    case Outcome::no_key: return "no-key";
+    case Outcome::pulled_out: return "pulled-out";
+    case Outcome::no_touch: return "no-touch";
+    case Outcome::no_pin: return "no-pin";
+    case Outcome::pin_blocked: return "pin-blocked";
   }
   return "unavailable";
 }

@@ -17,7 +17,9 @@ Outcome outcome_from(const std::string& text) {
   constexpr std::array all = {Outcome::opened,    Outcome::wrong_secret, Outcome::needs_pin,
                               Outcome::wrong_pin, Outcome::locked_out,   Outcome::policy_mismatch,
                               Outcome::revoked,   Outcome::not_mine,     Outcome::damaged,
-                              Outcome::forged,    Outcome::tampered,     Outcome::unavailable};
+                              Outcome::forged,    Outcome::tampered,     Outcome::unavailable,
+                              Outcome::no_key,    Outcome::pulled_out,   Outcome::no_touch,
+                              Outcome::no_pin,    Outcome::pin_blocked};
   for (const Outcome outcome : all) {
     if (to_string(outcome) == text) return outcome;
   }

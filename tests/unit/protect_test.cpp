@@ -1,4 +1,5 @@
 #include "core/base/error.h"
+#include "core/protect/fido2_token.h"
 #include "core/protect/group_protector.h"
 #include "core/protect/recovery_key.h"
 
@@ -71,6 +72,74 @@ TEST(GroupToken, RefusesWhatItDidNotWrite) {
         with(R"({"b":1,"a":"two"})", R"("text")"), good + std::string(13000, ' ')}) {
     try {
       parse_group_token(bad);
+      ADD_FAILURE() << "read: " << bad.substr(0, 200);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::damaged);
+    }
+  }
+}
+
+// Written as systemd-cryptenroll 252 to 257 does, members in its order.
+constexpr const char* systemds_token =
+    R"({"type":"systemd-fido2","keyslots":["2"],"fido2-credential":"BwcHBwcHBwc=",)"
+    R"("fido2-salt":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","fido2-rp":"io.systemd.cryptsetup",)"
+    R"("fido2-clientPin-required":true,"fido2-up-required":true,"fido2-uv-required":false})";
+
+TEST(Fido2TokenTest, IsSystemds) {
+  const Fido2Token token = parse_fido2_token(systemds_token);
+  EXPECT_EQ(token.keyslots, std::vector{2});
+  EXPECT_EQ(token.credential, Bytes(8, 7));
+  EXPECT_EQ(token.salt, Bytes(32, 9));
+  EXPECT_EQ(token.rp, "io.systemd.cryptsetup");
+  EXPECT_EQ(token.pin, true);
+  EXPECT_EQ(token.touch, true);
+  EXPECT_EQ(token.uv, false);
+  EXPECT_EQ(to_json(token), systemds_token);
+}
+
+TEST(Fido2TokenTest, OfSystemd248LeavesOpenWhatTheKeyWants) {
+  const Fido2Token token = parse_fido2_token(
+      R"({"type":"systemd-fido2","keyslots":["0"],"fido2-credential":"Bw==",)"
+      R"("fido2-salt":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","fido2-more":1})");
+  EXPECT_EQ(token.rp, "io.systemd.cryptsetup");
+  EXPECT_EQ(token.pin, std::nullopt);
+  EXPECT_FALSE(token.is_two_factors());
+}
+
+TEST(Fido2TokenTest, CountsAsTwoFactorsWithATouchAndThePersonOnly) {
+  Fido2Token token = parse_fido2_token(systemds_token);
+  EXPECT_TRUE(token.is_two_factors());
+  token.touch = false;
+  EXPECT_FALSE(token.is_two_factors());
+  token.touch = true;
+  token.pin = false;
+  EXPECT_FALSE(token.is_two_factors());
+  token.uv = true;
+  EXPECT_TRUE(token.is_two_factors());
+}
+
+TEST(Fido2TokenTest, RefusesWhatSystemdDoesNotWrite) {
+  const std::string good = systemds_token;
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = good;
+    const auto at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+  };
+  for (const std::string& bad :
+       {std::string(), std::string("[]"), std::string("{"), with("systemd-fido2", "systemd-tpm2"),
+        with(R"(["2"])", R"([2])"), with(R"(["2"])", R"(["32"])"), with(R"(["2"])", R"("2")"),
+        with("BwcHBwcHBwc=", ""), with("BwcHBwcHBwc=", "BwcHBwcHBwc"),
+        with("BwcHBwcHBwc=", to_base64(Bytes(1025, 7))),
+        with(to_base64(Bytes(32, 9)), to_base64(Bytes(31, 9))),
+        with(to_base64(Bytes(32, 9)), to_base64(Bytes(64, 9))),
+        with("io.systemd.cryptsetup", R"(io\u0007systemd)"),
+        with("io.systemd", std::string(254, 'a')),
+        with(R"("fido2-up-required":true)", R"("fido2-up-required":"true")"),
+        with(R"("fido2-up-required":true)", R"("fido2-rp":"twice")"),
+        with(R"("fido2-salt")", R"("fido2-sugar")"), good + std::string(13000, ' ')}) {
+    try {
+      parse_fido2_token(bad);
       ADD_FAILURE() << "read: " << bad.substr(0, 200);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Code::damaged);
