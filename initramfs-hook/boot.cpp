@@ -4,7 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
-#include "core/unlock/parallel.h"
+#include "initramfs-hook/settle.h"
 #include "tpm/protector.h"
 
 #include <fcntl.h>
@@ -58,7 +58,11 @@ void leave_shut(CheckedVolume& checked, Outcome outcome, std::string reason) {
 }  // namespace
 
 Boot::Boot(const BootSettings& settings, const BootList& list, WaitLimits limits)
-    : settings_(settings), list_(list), limits_(limits) {
+    : settings_(settings),
+      list_(list),
+      limits_(limits),
+      ciphers_(list),
+      settling_{.work = settle, .processes = {}} {
   report_.boot_id = boot_id();
   report_.began = since_boot();
 }
@@ -92,6 +96,8 @@ void Boot::run() {
       }
     });
   }
+  ciphers_.wait();
+  timed("udev", [&] { settling_.wait(); });
   report_.ended = since_boot();
 }
 
@@ -238,6 +244,8 @@ void Boot::open_all(std::vector<CheckedVolume>& checked) {
     open_these(checked, [](Wanted) { return true; });
   } else {
     open_these(checked, [](Wanted wanted) { return wanted != Wanted::data; });
+    // Its node in /dev/mapper is looked at.
+    settling_.wait();
     // The system that wakes up has its data volumes open already.
     const bool wakes = !resume_is_off() && std::ranges::any_of(present_, [](const Present& volume) {
       return volume.wanted->wanted == Wanted::boot && volume.open &&
@@ -271,7 +279,10 @@ void Boot::open_these(std::vector<CheckedVolume>& checked,
   }
   std::erase_if(checked, [](const CheckedVolume& volume) { return !volume.volume; });
   std::vector<Attempt> attempts;
-  timed("open", [&] { attempts = open_in_parallel(chosen); });
+  timed("open", [&] {
+    ciphers_.wait();
+    attempts = open_in_parallel(chosen, settling_);
+  });
   timed("verify", [&] { verify(chosen, attempts); });
   for (Attempt& attempt : attempts) {
     if (attempt.outcome == Outcome::opened) present(attempt)->open = true;

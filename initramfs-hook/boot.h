@@ -4,7 +4,9 @@
 
 #include "core/unlock/boot_list.h"
 #include "core/unlock/boot_report.h"
+#include "core/unlock/parallel.h"
 #include "initramfs-hook/ask.h"
+#include "initramfs-hook/ciphers.h"
 #include "initramfs-hook/devices.h"
 #include "initramfs-hook/latch.h"
 #include "initramfs-hook/settings.h"
@@ -60,6 +62,8 @@ class Boot {
   BootReport report_;
   Askpass askpass_;
   std::vector<Present> present_;
+  CipherWarmUp ciphers_;
+  Settling settling_;
   bool vouched_ = false;  // the TPM opened root and /usr: they are what was enrolled
 };
 

@@ -83,6 +83,33 @@ void parse_devices(std::string_view parameters, bool offsets_follow, const NameO
 // NOLINTNEXTLINE(cert-dcl50-cpp): the signature is libdevmapper's.
 void say_nothing(int, const char*, int, int, const char*, ...) {}
 
+using Task = Handle<dm_task, dm_task_destroy>;
+
+Task table_task() {
+  // What libdevmapper has to say goes to standard error; a scan has no place for it.
+  dm_log_with_errno_init(say_nothing);
+  Task task(dm_task_create(DM_DEVICE_TABLE));
+  if (task && dm_task_secure_data(task.get()) == 0) task.reset();
+  return task;
+}
+
+std::vector<Segment> run_for_table(const Task& task, const NameOf& name_of) {
+  if (dm_task_run(task.get()) == 0) return {};
+  std::vector<Segment> table;
+  void* next = nullptr;
+  do {
+    std::uint64_t start = 0;
+    std::uint64_t length = 0;
+    char* target = nullptr;
+    char* parameters = nullptr;
+    next = dm_get_next_target(task.get(), next, &start, &length, &target, &parameters);
+    if (target == nullptr) continue;
+    table.push_back(parse_segment(
+        start, length, target, parameters == nullptr ? std::string_view() : parameters, name_of));
+  } while (next != nullptr);
+  return table;
+}
+
 }  // namespace
 
 Segment parse_segment(std::uint64_t start, std::uint64_t length, std::string_view target,
@@ -99,27 +126,18 @@ Segment parse_segment(std::uint64_t start, std::uint64_t length, std::string_vie
 }
 
 std::vector<Segment> read_table(std::uint32_t major, std::uint32_t minor, const NameOf& name_of) {
-  // What libdevmapper has to say goes to standard error; a scan has no place for it.
-  dm_log_with_errno_init(say_nothing);
-  const Handle<dm_task, dm_task_destroy> task(dm_task_create(DM_DEVICE_TABLE));
-  if (!task || dm_task_secure_data(task.get()) == 0 ||
-      dm_task_set_major(task.get(), static_cast<int>(major)) == 0 ||
-      dm_task_set_minor(task.get(), static_cast<int>(minor)) == 0 || dm_task_run(task.get()) == 0) {
+  const Task task = table_task();
+  if (!task || dm_task_set_major(task.get(), static_cast<int>(major)) == 0 ||
+      dm_task_set_minor(task.get(), static_cast<int>(minor)) == 0) {
     return {};
   }
-  std::vector<Segment> table;
-  void* next = nullptr;
-  do {
-    std::uint64_t start = 0;
-    std::uint64_t length = 0;
-    char* target = nullptr;
-    char* parameters = nullptr;
-    next = dm_get_next_target(task.get(), next, &start, &length, &target, &parameters);
-    if (target == nullptr) continue;
-    table.push_back(parse_segment(
-        start, length, target, parameters == nullptr ? std::string_view() : parameters, name_of));
-  } while (next != nullptr);
-  return table;
+  return run_for_table(task, name_of);
+}
+
+std::vector<Segment> read_table(const std::string& mapping, const NameOf& name_of) {
+  const Task task = table_task();
+  if (!task || dm_task_set_name(task.get(), mapping.c_str()) == 0) return {};
+  return run_for_table(task, name_of);
 }
 
 std::vector<Segment> recorded_table(const Path& file, const NameOf& name_of) {

@@ -21,6 +21,8 @@ Segment parse_segment(std::uint64_t start, std::uint64_t length, std::string_vie
 
 // The live table; empty where there is none or the kernel does not tell.
 std::vector<Segment> read_table(std::uint32_t major, std::uint32_t minor, const NameOf& name_of);
+// The same by the mapping's name, whether udev has made its node or not.
+std::vector<Segment> read_table(const std::string& mapping, const NameOf& name_of);
 
 // A table as `dmsetup table NAME` prints it; empty where the file is not there.
 std::vector<Segment> recorded_table(const Path& file, const NameOf& name_of);

@@ -21,7 +21,7 @@ struct BootReport {
   std::chrono::milliseconds began{0};  // since the kernel started
   std::chrono::milliseconds ended{0};
   // Part → how long: "devices" (waiting for them), "check" (headers and the unseal), "open",
-  // "verify", "latch", "person" (prompts).
+  // "verify", "latch", "person" (prompts), "udev" (its names for what is open).
   std::vector<std::pair<std::string, std::chrono::milliseconds>> parts;
   std::vector<Attempt> attempts;
   std::vector<std::string> missing;  // mappings whose volume was not there in time

@@ -19,6 +19,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace volseal {
 
@@ -59,7 +60,8 @@ Attempt opened_or_why_not(CheckedVolume& checked) {
   }
 }
 
-[[noreturn]] void be_child(CheckedVolume& checked, int passphrase, int answer) {
+[[noreturn]] void be_child(CheckedVolume& checked, const Settling& settling, int passphrase,
+                           int answer) {
   Answer result;
   try {
     checked.passphrase = read_secret_from(passphrase, "passphrase", true);
@@ -68,11 +70,12 @@ Attempt opened_or_why_not(CheckedVolume& checked) {
     std::string_view(error.what()).copy(result.reason.data(), result.reason.size() - 1);
   }
   const ssize_t written = ::write(answer, &result, sizeof result);
+  settling.work();
   // No destructors: what the parent holds is the parent's to close.
   ::_exit(written == ssize_t{sizeof result} ? 0 : 1);
 }
 
-Child start(CheckedVolume& checked, std::size_t index) {
+Child start(CheckedVolume& checked, std::size_t index, const Settling& settling) {
   std::array<int, 2> secret{};
   std::array<int, 2> answer{};
   if (::pipe2(secret.data(), O_CLOEXEC) != 0) throw_errno(errno, "make a pipe");
@@ -85,7 +88,7 @@ Child start(CheckedVolume& checked, std::size_t index) {
   if (pid < 0) throw_errno(errno, "start a process to open a volume");
   if (pid == 0) {
     secret_write.reset();
-    be_child(checked, secret_read.get(), answer_write.get());
+    be_child(checked, settling, secret_read.get(), answer_write.get());
   }
   write_all(secret_write.get(), checked.passphrase.view(), "passphrase");
   return {.index = index, .pid = pid, .answer = std::move(answer_read)};
@@ -97,8 +100,6 @@ void collect(const Child& child, Attempt& attempt, Clock::time_point begun) {
   do {
     got = ::read(child.answer.get(), &answer, sizeof answer);
   } while (got < 0 && errno == EINTR);
-  while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
   attempt.took += std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun);
   if (got != ssize_t{sizeof answer}) {
     attempt.outcome = Outcome::unavailable;
@@ -117,6 +118,11 @@ std::uint64_t device_bytes(const Path& device) {
   return bytes;
 }
 
+void wait_for(pid_t pid) {
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
 std::string number_of(const Path& node) {
   struct stat status{};
   if (::stat(node.c_str(), &status) != 0) throw_errno(errno, "look at {}", node.native());
@@ -124,12 +130,9 @@ std::string number_of(const Path& node) {
 }
 
 std::vector<Segment> table_of(const std::string& mapping) {
-  const Path node = "/dev/mapper/" + mapping;
-  struct stat status{};
-  if (::stat(node.c_str(), &status) != 0) throw_errno(errno, "look at {}", node.native());
-  return read_table(
-      major(status.st_rdev), minor(status.st_rdev),
-      [](std::uint32_t major, std::uint32_t minor) { return fmt::format("{}:{}", major, minor); });
+  return read_table(mapping, [](std::uint32_t major, std::uint32_t minor) {
+    return fmt::format("{}:{}", major, minor);
+  });
 }
 
 std::string difference(const Segment& live, const nlohmann::json& bound, const Path& device) {
@@ -150,7 +153,12 @@ std::string difference(const Segment& live, const nlohmann::json& bound, const P
 
 }  // namespace
 
-std::vector<Attempt> open_in_parallel(std::vector<CheckedVolume>& checked) {
+void Settling::wait() {
+  if (work) work();
+  for (const pid_t process : std::exchange(processes, {})) wait_for(process);
+}
+
+std::vector<Attempt> open_in_parallel(std::vector<CheckedVolume>& checked, Settling& settling) {
   std::vector<Attempt> attempts;
   attempts.reserve(checked.size());
   for (const CheckedVolume& volume : checked) attempts.push_back(volume.attempt);
@@ -164,7 +172,8 @@ std::vector<Attempt> open_in_parallel(std::vector<CheckedVolume>& checked) {
       continue;
     }
     try {
-      children.push_back(start(checked[i], i));
+      children.push_back(start(checked[i], i, settling));
+      settling.processes.push_back(children.back().pid);
     } catch (const Error& error) {
       attempts[i].outcome = Outcome::unavailable;
       attempts[i].reason = error.what();

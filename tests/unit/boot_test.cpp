@@ -1,6 +1,7 @@
 #include "core/base/error.h"
 #include "core/unlock/boot_list.h"
 #include "core/unlock/boot_report.h"
+#include "initramfs-hook/ciphers.h"
 #include "initramfs-hook/settings.h"
 
 #include <gmock/gmock.h>
@@ -69,6 +70,23 @@ TEST(BootOptions, AreFlagsOfCrypttabAndNothingElse) {
   EXPECT_FALSE(options.read_only);
   EXPECT_FALSE(has_option("luks,nodiscard", "discard"));
   EXPECT_TRUE(has_option("nofail", "nofail"));
+}
+
+TEST(KernelCiphers, AreNamedAsTheKernelNamesThem) {
+  BootList list = example;
+  list.volumes[1].cipher = "serpent-cbc-essiv:sha256";
+  EXPECT_THAT(kernel_ciphers(list), ElementsAre("cbc(serpent)", "xts(aes)"));
+}
+
+TEST(KernelCiphers, AreLeftToDmCryptWhereTheListSaysThemOtherwise) {
+  BootList list = example;
+  list.volumes[0].cipher = "capi:xts(aes)-plain64";
+  for (const char* cipher : {"", "aes", "aes-xts", "-", "--"}) {
+    list.volumes[1].cipher = cipher;
+    EXPECT_LE(kernel_ciphers(list).size(), 1U) << cipher;
+  }
+  list.volumes[1].cipher = "aes-xts";
+  EXPECT_TRUE(kernel_ciphers(list).empty());
 }
 
 TEST(BootSettings, KeepTheirDefaultsWhereALineMakesNoSense) {
