@@ -1,9 +1,10 @@
 // volseal protector add|list|test|remove: what opens a volume.
+#include "cli/protector.h"
+
 #include "cli/attempt.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
-#include "cli/recovery_page.h"
 #include "cli/verb.h"
 #include "cli/world.h"
 #include "core/base/error.h"
@@ -31,16 +32,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct ProtectorOptions {
-  std::string kind;
-  Path volume;
-  std::string group = "default";
-  std::optional<Path> key_file;
-  std::optional<Path> new_key_file;
-  std::optional<int> keyslot;
-  bool json = false;
-};
-
 std::string kind_of(const std::string& token_type) {
   if (token_type == "volseal-tpm2") return "tpm";
   if (token_type == "systemd-recovery") return "recovery-key";
@@ -53,6 +44,7 @@ struct Listed {
   std::string kind;
   std::string stretch;
   std::string group;
+  bool two_factors = false;
 };
 
 std::vector<Listed> protectors_of(const LuksHeader& header) {
@@ -64,6 +56,7 @@ std::vector<Listed> protectors_of(const LuksHeader& header) {
       if (std::ranges::find(token.keyslots, slot.id) == token.keyslots.end()) continue;
       entry.kind = kind_of(token.type);
       entry.group = token.group;
+      entry.two_factors = token.two_factors;
     }
     list.push_back(std::move(entry));
   }
@@ -94,7 +87,8 @@ void list(const ProtectorOptions& options) {
       json["protectors"].push_back({{"keyslot", entry.keyslot},
                                     {"kind", to_valid_utf8(entry.kind)},
                                     {"stretch", to_valid_utf8(entry.stretch)},
-                                    {"group", to_valid_utf8(entry.group)}});
+                                    {"group", to_valid_utf8(entry.group)},
+                                    {"two_factors", entry.two_factors}});
     }
     print_out(json.dump(1) + "\n");
     return;
@@ -110,95 +104,6 @@ void list(const ProtectorOptions& options) {
   print_out(text);
 }
 
-void record(const Session& session, const std::string& action, const std::string& outcome,
-            const Volume& volume, const std::string& kind, const std::string& group = {}) {
-  AuditLog(audit_log_of(session.options), "protector")
-      .record({.action = action,
-               .outcome = outcome,
-               .volume = volume.path().native(),
-               .luks_uuid = volume.uuid(),
-               .group = group,
-               .detail = {{"kind", kind}}});
-}
-
-// What opens the volume now: the group's own secret where that works, so that nobody needs to be
-// asked for a recovery key only to add another protector.
-Secret way_in(const ProtectorOptions& options, const Volume& volume, Groups& groups) {
-  if (!options.key_file) {
-    if (const auto found = find_group_token(volume)) {
-      const GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
-      if (key.outcome == Outcome::opened) {
-        Secret passphrase = group_passphrase(volume, found->token, key.secret);
-        if (volume.opens_with(passphrase)) return passphrase;
-      }
-    }
-  }
-  Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
-  if (auto recovery = normalized_recovery_key(given)) given = std::move(*recovery);
-  if (!volume.opens_with(given)) {
-    throw Error(Code::wrong_secret, "open {}: no keyslot opens with what was given",
-                options.volume.native());
-  }
-  return given;
-}
-
-// On a terminal with all that belongs to it; into a pipe the key and nothing else.
-void show(const ProtectorOptions& options, const Volume& volume, const Secret& key) {
-  if (is_terminal(STDOUT_FILENO)) {
-    show_recovery_key(STDOUT_FILENO, options.volume.native(), volume.uuid(), key);
-    return;
-  }
-  write_all(STDOUT_FILENO, key.view(), "standard output");
-  write_all(STDOUT_FILENO, "\n", "standard output");
-}
-
-void add(const ProtectorOptions& options, const Session& session) {
-  Volume volume = Volume::load(options.volume);
-  volume.refuse_unsafe();
-  if (volume.version() != 2 && options.kind != "passphrase") {
-    throw Error(Code::usage,
-                "add {} to {}: it is LUKS1, which has no room for tokens; convert it first with "
-                "'cryptsetup convert'",
-                options.kind, options.volume.native());
-  }
-  const Policy policy = load_policy(session.options.policy);
-  Groups groups(session.options, policy);
-  const Secret existing = way_in(options, volume, groups);
-  record(session, "protector.add", "started", volume, options.kind,
-         options.kind == "tpm" ? options.group : "");
-
-  int slot = -1;
-  if (options.kind == "recovery-key") {
-    const Secret key = new_recovery_key();
-    slot = add_recovery_key(volume, &existing, key);
-    try {
-      show(options, volume, key);
-    } catch (...) {
-      // A key that nobody has seen is a keyslot that nobody can use.
-      remove_protector(volume, slot);
-      throw;
-    }
-  } else if (options.kind == "passphrase") {
-    const Secret passphrase =
-        options.new_key_file ? read_secret(*options.new_key_file) : ask_new_secret("passphrase");
-    if (passphrase.size() < 8) {
-      throw Error(Code::usage, "add a passphrase to {}: fewer than 8 characters",
-                  options.volume.native());
-    }
-    slot = add_passphrase(volume, &existing, passphrase);
-  } else {
-    const GroupMaterial material = groups.open(options.group);
-    slot = add_group_protector(volume, &existing, options.group, material, "full");
-    // Its own keyslot belongs to what is known from now on.
-    bind_fully(volume, material);
-    prove_group_protector(options.volume, groups.protector());
-  }
-  record(session, "protector.add", "ok", volume, options.kind,
-         options.kind == "tpm" ? options.group : "");
-  print_err("volseal: keyslot {} of {} opens with the new {}\n", slot,
-            escaped(options.volume.native()), options.kind);
-}
-
 int test(const ProtectorOptions& options, const Session& session) {
   const Policy policy = load_policy(session.options.policy);
   Groups groups(session.options, policy);
@@ -209,15 +114,20 @@ int test(const ProtectorOptions& options, const Session& session) {
   if (std::ranges::none_of(protectors, wanted)) {
     throw Error(Code::not_found, "test {}: it has no such keyslot", options.volume.native());
   }
-  // Without a secret only the TPM can be tried; with one, it is tried on every keyslot.
+  // Without a secret the TPM or a FIDO2 key can be tried; with one, it is tried on every keyslot.
   Attempt attempt;
-  const bool by_tpm =
-      !options.key_file && std::ranges::any_of(protectors, [&](const Listed& entry) {
-        return wanted(entry) && entry.kind == "tpm";
-      });
+  const auto is_wanted = [&](const char* kind) {
+    return !options.key_file && std::ranges::any_of(protectors, [&](const Listed& entry) {
+      return wanted(entry) && entry.kind == kind;
+    });
+  };
+  const bool by_tpm = is_wanted("tpm");
   if (by_tpm) {
     Unlocker unlocker(groups.protector(), pin_from_terminal());
     attempt = unlocker.by_group({.device = options.volume, .mapping = ""});
+  } else if (is_wanted("fido2")) {
+    Fido2 keys(person_at_terminal(options.pin_file));
+    attempt = Unlocker::by_fido2({.device = options.volume, .mapping = ""}, keys, options.keyslot);
   } else {
     const Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
     attempt = Unlocker::by_secret({.device = options.volume, .mapping = ""}, given);
@@ -280,9 +190,9 @@ void remove(const ProtectorOptions& options, const Session& session) {
                   keyslot, options.volume.native());
     }
   }
-  record(session, "protector.remove", "started", volume, kind);
+  record_protector(session, "protector.remove", "started", volume, kind);
   remove_protector(volume, keyslot);
-  record(session, "protector.remove", "ok", volume, kind);
+  record_protector(session, "protector.remove", "ok", volume, kind);
   print_err("volseal: keyslot {} ({}) of {} is gone; header backups still hold it\n", keyslot, kind,
             escaped(options.volume.native()));
 }
@@ -303,16 +213,28 @@ void add_protector(CLI::App& app, Session& session) {
   };
 
   CLI::App* add_verb = verb->add_subcommand("add", "add a protector, proven before it counts");
-  add_verb->add_option("KIND", options->kind, "tpm, recovery-key or passphrase")
+  add_verb->add_option("KIND", options->kind, "tpm, fido2, recovery-key or passphrase")
       ->required()
-      ->check(CLI::IsMember({"tpm", "recovery-key", "passphrase"}));
-  volume(add_verb);
+      ->check(CLI::IsMember({"tpm", "fido2", "recovery-key", "passphrase"}));
+  add_verb
+      ->add_option("VOLUME", options->volumes,
+                   "block device or image file; fido2: all that one touch shall open")
+      ->required();
   key_file(add_verb);
   add_verb->add_option("--new-key-file", options->new_key_file,
                        "passphrase: the new one, from a file");
+  const auto pin_file = [options](CLI::App* sub) {
+    sub->add_option("--pin-file", options->pin_file,
+                    "the FIDO2 key's PIN, from a file; - for standard input");
+  };
+  pin_file(add_verb);
+  add_verb->add_option("--device", options->device,
+                       "fido2: the key to enroll, such as /dev/hidraw0, where there are several");
+  add_verb->add_option("--like", options->like,
+                       "fido2: share the credential of this volume, and its touch");
   add_verb->add_option("--group", options->group, "tpm: the group of the policy")
       ->capture_default_str();
-  add_verb->callback([options, &session] { add(*options, session); });
+  add_verb->callback([options, &session] { add_protector_to(*options, session); });
 
   CLI::App* list_verb = verb->add_subcommand("list", "list what opens a volume");
   volume(list_verb);
@@ -322,6 +244,7 @@ void add_protector(CLI::App& app, Session& session) {
   CLI::App* test_verb = verb->add_subcommand("test", "open a keyslot without mapping the volume");
   volume(test_verb);
   key_file(test_verb);
+  pin_file(test_verb);
   test_verb->add_option("--keyslot", options->keyslot, "only this one");
   test_verb->add_flag("--json", options->json, "as JSON");
   test_verb->callback([options, &session] { session.status = test(*options, session); });

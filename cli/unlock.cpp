@@ -98,6 +98,7 @@ class UnlockRun {
       : options_(options),
         protectors_(session.options, policy_),
         unlocker_(protectors_.protector(), pin_from_terminal()),
+        keys_(person_at_terminal()),
         audit_(audit_log_of(session.options), "unlock") {}
 
   int over(const std::vector<UnlockTarget>& targets) {
@@ -134,19 +135,37 @@ class UnlockRun {
                           ? Unlocker::by_secret(target, read_secret(*options_.key_file))
                           : unlocker_.by_group(target);
     tell(attempt);
-    // A person at a terminal gets to type the recovery key; a script gets the status. What looks
-    // tampered with is not offered for typing.
-    const bool may_ask = !options_.key_file && !options_.json && !options_.all &&
-                         !options_.listed && can_ask() && attempt.outcome != Outcome::opened &&
-                         attempt.outcome != Outcome::tampered;
-    for (int tries = 0; may_ask && tries < 3 && attempt.outcome != Outcome::opened; ++tries) {
-      const auto typed = ask_secret(
-          fmt::format("Recovery key or passphrase of {}", escaped(target.device.native())));
-      if (!typed || typed->empty()) break;
+    // A person at a terminal gets to help; a script gets the status. What looks tampered with is
+    // not offered for typing.
+    const bool may_ask = !options_.key_file && !options_.json && !options_.listed && can_ask() &&
+                         attempt.outcome != Outcome::opened && attempt.outcome != Outcome::tampered;
+    if (may_ask) ask_person(target, attempt);
+    return exit_status_for(attempt.outcome);
+  }
+
+  // The FIDO2 key first, if one is plugged in: two factors, and nothing to copy from paper. For all
+  // volumes at once nobody is asked to type.
+  void ask_person(const UnlockTarget& target, Attempt& attempt) {
+    const bool has_fido2 = !find_fido2_tokens(Volume::load(target.device)).empty();
+    if (has_fido2 && Fido2::is_plugged_in()) by_fido2(target, attempt);
+    const std::string key_or =
+        has_fido2 ? " (or plug in the FIDO2 key and press Enter)" : std::string();
+    for (int tries = 0; !options_.all && tries < 3 && attempt.outcome != Outcome::opened; ++tries) {
+      const auto typed = ask_secret(fmt::format("Recovery key or passphrase of {}{}",
+                                                escaped(target.device.native()), key_or));
+      if (!typed || (typed->empty() && !has_fido2)) break;
+      if (typed->empty()) {
+        by_fido2(target, attempt);
+        continue;
+      }
       attempt = Unlocker::by_secret(target, *typed);
       tell(attempt);
     }
-    return exit_status_for(attempt.outcome);
+  }
+
+  void by_fido2(const UnlockTarget& target, Attempt& attempt) {
+    attempt = Unlocker::by_fido2(target, keys_);
+    tell(attempt);
   }
 
   void tell(const Attempt& attempt) {
@@ -186,6 +205,7 @@ class UnlockRun {
   Policy policy_;  // the TPM needs none to unseal
   Groups protectors_;
   Unlocker unlocker_;
+  Fido2 keys_;  // one touch for all volumes that share a credential
   AuditLog audit_;
   Json attempts_ = Json::array();
 };

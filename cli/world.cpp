@@ -1,5 +1,6 @@
 #include "cli/world.h"
 
+#include "cli/output.h"
 #include "cli/prompt.h"
 #include "core/base/escape.h"
 #include "tpm/connection.h"
@@ -67,6 +68,15 @@ AskPin pin_from_terminal() {
   return [](const std::string& group) {
     return ask_secret(fmt::format("PIN of group {}", escaped(group)));
   };
+}
+
+Fido2Person person_at_terminal(const std::optional<Path>& pin_file) {
+  return {.ask_pin = [pin_file](const std::string& prompt, int tried) -> std::optional<Secret> {
+            if (!pin_file) return ask_secret(prompt);
+            // What was wrong once is wrong again, and costs a try.
+            return tried == 0 ? std::optional(read_secret(*pin_file)) : std::nullopt;
+          },
+          .tell = [](const std::string& text) { print_err("volseal: {}\n", text); }};
 }
 
 Groups::Groups(const Options& options, const Policy& policy)

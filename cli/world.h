@@ -5,6 +5,7 @@
 #include "core/audit/audit.h"
 #include "core/enroll/protectors.h"
 #include "core/policy/policy.h"
+#include "core/protect/fido2.h"
 #include "core/protect/group_protector.h"
 
 #include <map>
@@ -15,6 +16,10 @@ namespace volseal {
 
 // Asks at the terminal for the PIN of a group.
 AskPin pin_from_terminal();
+
+// A person with a FIDO2 key, at the terminal. The PIN comes from `pin_file` the first time it is
+// wanted, where there is one.
+Fido2Person person_at_terminal(const std::optional<Path>& pin_file = {});
 
 // Groups of this machine, opened at most once in this process.
 class Groups {

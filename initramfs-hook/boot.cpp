@@ -348,28 +348,48 @@ void Boot::ask_person() {
     return;
   }
   std::vector<Secret> typed;
-  for (Present* volume : locked_roots()) {
-    if (!ask_for(*volume, typed)) {
+  const std::vector<Present*> locked = locked_roots();
+  // One for all of them: what one touch gives opens the next volume without.
+  Fido2 keys(person(*locked.front()));
+  for (Present* volume : locked) {
+    if (!ask_for(*volume, typed, keys)) {
       report_.stop = to_string(settings_.on_refusal);
       return;
     }
   }
 }
 
-bool Boot::ask_for(Present& volume, std::vector<Secret>& typed) {
+Fido2Person Boot::person(const Present& volume) {
+  return {.ask_pin =
+              [this, &volume](const std::string& prompt, int tried) {
+                return askpass_.ask({.prompt = prompt + " (empty: recovery key): ",
+                                     .mapping = volume.wanted->mapping,
+                                     .device = volume.nodes.front(),
+                                     .tried = tried});
+              },
+          .tell = [](const std::string& text) { tell_person(text); }};
+}
+
+bool Boot::ask_for(Present& volume, std::vector<Secret>& typed, Fido2& keys) {
   for (const Secret& secret : typed) {
     if (try_secret(volume, secret)) return true;
   }
+  const bool has_fido2 = std::ranges::any_of(volume.nodes, [](const Path& node) {
+    return !find_fido2_tokens(Volume::load(node)).empty();
+  });
+  if (has_fido2 && Fido2::is_plugged_in() && try_fido2(volume, keys)) return true;
+  const std::string prompt =
+      fmt::format("Recovery key or passphrase of {}{}: ", escaped(volume.wanted->mapping),
+                  has_fido2 ? " (or plug in the FIDO2 key and press Enter)" : "");
   for (int tried = 0; tried < settings_.tries; ++tried) {
-    auto secret = askpass_.ask({.prompt = fmt::format("Recovery key or passphrase of {}: ",
-                                                      escaped(volume.wanted->mapping)),
+    auto secret = askpass_.ask({.prompt = prompt,
                                 .mapping = volume.wanted->mapping,
                                 .device = volume.nodes.front(),
                                 .tried = tried});
-    const bool opened = secret && try_secret(volume, *secret);
+    const bool opened = secret ? try_secret(volume, *secret) : has_fido2 && try_fido2(volume, keys);
     askpass_.answered();
     if (opened) {
-      typed.push_back(std::move(*secret));
+      if (secret) typed.push_back(std::move(*secret));
       return true;
     }
     if (tried + 1 < settings_.tries) pause_after(tried);
@@ -380,18 +400,33 @@ bool Boot::ask_for(Present& volume, std::vector<Secret>& typed) {
 }
 
 bool Boot::try_secret(Present& volume, const Secret& secret) {
+  return try_each_node(volume, "passphrase", [&](const UnlockTarget& target) {
+    return Unlocker::by_secret(target, secret);
+  });
+}
+
+bool Boot::try_fido2(Present& volume, Fido2& keys) {
+  const bool opened = try_each_node(volume, "fido2", [&](const UnlockTarget& target) {
+    return Unlocker::by_fido2(target, keys);
+  });
+  askpass_.answered();
+  return opened;
+}
+
+bool Boot::try_each_node(Present& volume, const char* protector,
+                         const std::function<Attempt(const UnlockTarget&)>& open) {
   for (const Path& node : volume.nodes) {
+    const UnlockTarget target{.device = node,
+                              .mapping = volume.wanted->mapping,
+                              .options = activate_options(volume.wanted->options)};
     Attempt attempt;
     try {
-      attempt = Unlocker::by_secret({.device = node,
-                                     .mapping = volume.wanted->mapping,
-                                     .options = activate_options(volume.wanted->options)},
-                                    secret);
+      attempt = open(target);
     } catch (const Error& error) {
       attempt = {.device = node,
-                 .mapping = volume.wanted->mapping,
+                 .mapping = target.mapping,
                  .luks_uuid = volume.wanted->luks_uuid,
-                 .protector = "passphrase",
+                 .protector = protector,
                  .outcome = Outcome::unavailable,
                  .reason = error.what()};
     }

@@ -2,6 +2,7 @@
 // close the latch; and what happens where the TPM says no.
 #pragma once
 
+#include "core/protect/fido2.h"
 #include "core/unlock/boot_list.h"
 #include "core/unlock/boot_report.h"
 #include "core/unlock/parallel.h"
@@ -47,8 +48,12 @@ class Boot {
   bool opened_here(const BootVolume& volume) const;
   void latch();
   void ask_person();
-  bool ask_for(Present& volume, std::vector<Secret>& typed);
+  bool ask_for(Present& volume, std::vector<Secret>& typed, Fido2& keys);
+  Fido2Person person(const Present& volume);
   bool try_secret(Present& volume, const Secret& secret);
+  bool try_fido2(Present& volume, Fido2& keys);
+  bool try_each_node(Present& volume, const char* protector,
+                     const std::function<Attempt(const UnlockTarget&)>& open);
   bool must_not_ask() const;
   std::vector<Present*> locked_roots();
   Present* present(const Attempt& attempt);

@@ -243,6 +243,12 @@ class Judge {
         add_once(verdict.reasons, fmt::format("{}: no {} protector, which group {} asks for", name,
                                               escaped(kind), escaped(group.name)));
       }
+      for (const Token& token : header.tokens) {
+        if (token.type != "systemd-fido2" || token.two_factors || !opens(header, token)) continue;
+        add_once(verdict.reasons,
+                 fmt::format("{}: a FIDO2 key opens it without PIN and touch, which is one factor",
+                             name));
+      }
       if (tpm && root_is_plain_) {
         add_once(verdict.reasons, fmt::format("{}: the root file system is not encrypted, so "
                                               "whoever replaces it opens this volume",

@@ -71,7 +71,8 @@ struct Token {
   int id = 0;
   std::string type;  // "systemd-recovery", "volseal-tpm2", "systemd-fido2", "clevis" ...
   std::vector<int> keyslots;
-  std::string group;  // volseal-tpm2 only
+  std::string group;         // volseal-tpm2 only
+  bool two_factors = false;  // systemd-fido2 only: it wants a touch, and a PIN or a finger
 };
 
 struct LuksSegment {

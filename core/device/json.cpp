@@ -64,6 +64,7 @@ void describe(Archive& archive, Like<Token> auto& token) {
   archive("type", token.type);
   archive("keyslots", token.keyslots);
   archive("group", token.group);
+  archive("two_factors", token.two_factors);
 }
 
 template <typename Archive>

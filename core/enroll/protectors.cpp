@@ -110,6 +110,12 @@ int add_passphrase(Volume& volume, const Secret* existing, const Secret& passphr
   return with_keyslot(volume, slot, passphrase, [] {});
 }
 
+int add_fido2(Volume& volume, const Secret* existing, Fido2Token token, const Secret& passphrase) {
+  const int slot = add_keyslot(volume, existing, passphrase, Stretch::none);
+  token.keyslots = {slot};
+  return with_keyslot(volume, slot, passphrase, [&] { volume.set_token(to_json(token)); });
+}
+
 int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,
                         const GroupMaterial& material, const std::string& binding_scope) {
   Begun begun = begin_group_token(volume, group, material, binding_scope);

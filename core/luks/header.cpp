@@ -225,7 +225,7 @@ void read_keyslots(const Json& root, LuksHeader& header) {
 
 void read_tokens(const Json& root, LuksHeader& header) {
   for (const auto& [id, json] : numbered(root, "tokens")) {
-    Token token{.id = id, .type = text_of(*json, "type"), .keyslots = {}, .group = {}};
+    Token token{.id = id, .type = text_of(*json, "type")};
     if (const Json* slots = child(*json, "keyslots"); slots != nullptr && slots->is_array()) {
       for (const Json& slot : *slots) {
         if (!slot.is_string()) continue;
@@ -234,6 +234,14 @@ void read_tokens(const Json& root, LuksHeader& header) {
       }
     }
     if (token.type == "volseal-tpm2") token.group = text_of(*json, "group");
+    if (token.type == "systemd-fido2") {
+      const auto wants = [&](const char* flag) {
+        const Json* const found = child(*json, flag);
+        return found != nullptr && found->is_boolean() && found->get<bool>();
+      };
+      token.two_factors = wants("fido2-up-required") &&
+                          (wants("fido2-clientPin-required") || wants("fido2-uv-required"));
+    }
     header.tokens.push_back(std::move(token));
   }
 }

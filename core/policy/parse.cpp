@@ -415,8 +415,8 @@ Group read_group(const Section& section, std::string_view name) {
   group.tenant = section.text("tenant").value_or("");
   group.environment = section.text("environment").value_or("");
   if (const toml::array* kinds = section.list("recovery")) {
-    // What enroll makes and proves by itself. Others are added by 'volseal protector add'.
-    static const Words known = {"recovery-key"};
+    // What enroll makes and proves by itself, and what 'volseal protector add' adds with a person.
+    static const Words known = {"recovery-key", "fido2"};
     group.recovery.clear();
     for (const toml::node& node : *kinds) {
       const auto* kind = node.as_string();

@@ -78,7 +78,7 @@ struct Group {
   std::string tenant;
   std::string environment;
   TpmProtection tpm;
-  std::vector<std::string> recovery = {"recovery-key"};  // kinds; at least one
+  std::vector<std::string> recovery = {"recovery-key"};  // kinds, also "fido2"; at least one
 };
 
 enum class BlankCheck { sampled, full };

@@ -302,11 +302,16 @@ void Fido2::remember(const Fido2Token& token, const Secret& passphrase) {
 }
 
 Fido2::Enrolled Fido2::enroll(const std::string& user, const std::string& label,
-                              const std::string& path) {
+                              const std::string& path, std::span<const Fido2Token> others) {
   const std::vector<Device> devices = Device::all();
   const Device& device = the_one(devices, path);
   const Fido2Key& key = device.key();
   const std::string doing = "enroll the FIDO2 key " + key.name;
+  // Two keyslots of one key are no spare key.
+  for (const Fido2Token& other : others) {
+    if (has_credential(device, other) == Has::yes)
+      throw Error(Code::usage, "{}: it opens a keyslot of the volume already", doing);
+  }
 
   Enrolled enrolled{.token = {}, .passphrase = {}, .key = key};
   Fido2Token& token = enrolled.token;

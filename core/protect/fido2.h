@@ -59,8 +59,10 @@ class Fido2 {
   };
   // A new credential on the only key that is plugged in, or the one at `path`, and its secret: two
   // touches. `user`: the LUKS UUID, as systemd writes it. The key's PIN and a touch are required,
-  // or its own verification of the person and a touch. Throws Error{no_key, key_refused, usage}.
-  Enrolled enroll(const std::string& user, const std::string& label, const std::string& path = {});
+  // or its own verification of the person and a touch. A key that has the
+  // credential of one of `others` is enrolled already. Throws Error{no_key, key_refused, usage}.
+  Enrolled enroll(const std::string& user, const std::string& label, const std::string& path = {},
+                  std::span<const Fido2Token> others = {});
 
   // The secret of any of the tokens of a volume, by the key that has one of their credentials. A
   // secret that this object got before comes back without asking or touching anything.

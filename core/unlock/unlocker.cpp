@@ -1,6 +1,9 @@
 #include "core/unlock/unlocker.h"
 
 #include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/log.h"
+#include "core/protect/fido2.h"
 #include "core/protect/recovery_key.h"
 
 #include <fmt/format.h>
@@ -64,6 +67,21 @@ std::optional<int> open(Volume& volume, const UnlockTarget& target, const Secret
 }
 
 }  // namespace
+
+std::vector<Fido2Token> find_fido2_tokens(const Volume& volume) {
+  std::vector<Fido2Token> tokens;
+  for (const VolumeToken& found : volume.tokens()) {
+    if (found.type != Fido2Token::type) continue;
+    try {
+      Fido2Token token = parse_fido2_token(found.json);
+      if (!token.keyslots.empty()) tokens.push_back(std::move(token));
+    } catch (const Error& error) {
+      // A damaged token takes no other key's way in.
+      log::warning("{}: {}", escaped(volume.path().native()), error.what());
+    }
+  }
+  return tokens;
+}
 
 std::optional<FoundGroupToken> find_group_token(const Volume& volume) {
   for (const VolumeToken& token : volume.tokens()) {
@@ -156,6 +174,43 @@ Attempt Unlocker::open(CheckedVolume& checked) {
 Attempt Unlocker::by_group(const UnlockTarget& target) {
   CheckedVolume checked = check(target);
   return open(checked);
+}
+
+Attempt Unlocker::by_fido2(const UnlockTarget& target, Fido2& keys, std::optional<int> slot) {
+  Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "fido2"};
+  const Watch watch(attempt);
+  Volume volume = Volume::load(target.device);
+  attempt.luks_uuid = volume.uuid();
+  try {
+    volume.refuse_unsafe();
+  } catch (const Error& error) {
+    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
+    watch.end(outcome_of(error), error.what());
+    return attempt;
+  }
+  std::vector<Fido2Token> tokens = find_fido2_tokens(volume);
+  if (slot) {
+    std::erase_if(tokens, [&](const Fido2Token& token) {
+      return std::ranges::find(token.keyslots, *slot) == token.keyslots.end();
+    });
+  }
+  if (tokens.empty()) {
+    watch.end(Outcome::unavailable, "no FIDO2 key is enrolled in it");
+    return attempt;
+  }
+  const Fido2Answer answer = keys.open(tokens);
+  if (answer.outcome != Outcome::opened) {
+    watch.end(answer.outcome, answer.reason);
+    return attempt;
+  }
+  attempt.keyslot =
+      volseal::open(volume, target, answer.passphrase, tokens.at(answer.token).keyslots);
+  if (attempt.keyslot) {
+    watch.end(Outcome::opened);
+  } else {
+    watch.end(Outcome::wrong_secret, "the keyslot does not open with what the FIDO2 key computes");
+  }
+  return attempt;
 }
 
 Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/luks/volume.h"
+#include "core/protect/fido2_token.h"
 #include "core/protect/group_protector.h"
 
 #include <chrono>
@@ -11,6 +12,8 @@
 #include <vector>
 
 namespace volseal {
+
+class Fido2;
 
 struct UnlockTarget {
   Path device;
@@ -24,7 +27,7 @@ struct Attempt {
   std::string mapping;
   std::string luks_uuid;
   std::string group;
-  std::string protector;  // "tpm", "recovery-key", "passphrase"
+  std::string protector;  // "tpm", "fido2", "recovery-key", "passphrase"
   Outcome outcome = Outcome::unavailable;
   std::string reason;  // one sentence, when not opened
   std::optional<int> keyslot;
@@ -66,6 +69,10 @@ class Unlocker {
   // By a recovery key or a passphrase that a person gave. Null ciphers are refused here too.
   static Attempt by_secret(const UnlockTarget& target, const Secret& secret);
 
+  // By a FIDO2 key that a person has, and the volume's systemd-fido2 tokens; only the one of `slot`
+  // where that is given. Null ciphers are refused before anybody is asked for anything.
+  static Attempt by_fido2(const UnlockTarget& target, Fido2& keys, std::optional<int> slot = {});
+
  private:
   const GroupKey& key_of(const std::string& sealed);
 
@@ -73,6 +80,9 @@ class Unlocker {
   AskPin ask_pin_;
   std::map<std::string, GroupKey> keys_;
 };
+
+// The systemd-fido2 tokens of a volume that have a keyslot and can be read.
+std::vector<Fido2Token> find_fido2_tokens(const Volume& volume);
 
 // The volseal-tpm2 token of a volume, if it has one. Throws Error{damaged}.
 struct FoundGroupToken {

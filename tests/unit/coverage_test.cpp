@@ -195,6 +195,19 @@ TEST_F(CoverageTest, WhatOthersEncryptedIsWeakWithoutOurWaysIn) {
   EXPECT_EQ(coverage().exit_status(), 1);
 }
 
+TEST_F(CoverageTest, AFido2KeyCountsAsTwoFactorsWithPinAndTouchOnly) {
+  policy = parse_policy("[group.default]\nrecovery = [\"fido2\"]\n", "test");
+  LuksHeader& header = *graph[luks(disk("sda"))].luks;
+  EXPECT_THAT(of("/dev/sda").reasons, ElementsAre(HasSubstr("no fido2 protector")));
+  header.keyslots.push_back(
+      {.id = 2, .type = "luks2", .pbkdf = "pbkdf2", .cost = 1000, .key_bytes = 64});
+  header.tokens.push_back({.id = 2, .type = "systemd-fido2", .keyslots = {2}, .two_factors = true});
+  EXPECT_EQ(of("/dev/sda").verdict, Verdict::covered);
+  EXPECT_THAT(of("/dev/sda").protectors, ElementsAre("recovery-key", "tpm", "fido2"));
+  header.tokens.back().two_factors = false;
+  EXPECT_THAT(of("/dev/sda").reasons, ElementsAre(HasSubstr("one factor")));
+}
+
 TEST_F(CoverageTest, OldHeadersShortKeysAndEcbAreWeak) {
   graph[luks(disk("sda"))].luks->version = 1;
   graph[luks(disk("sdb"))].luks->key_bytes = 16;

@@ -221,6 +221,7 @@ TEST(PolicyTest, RefusesValuesThatWouldNotProtect) {
            {"[group.\"a b\"]\n", "group name 'a b' must be"},
            {"[group.default]\nrecovery = []\n", "is empty"},
            {"[group.default]\nrecovery = [\"fido\"]\n", "must be a list of"},
+           {"[group.default]\nrecovery = [\"fido2\", \"fido2\"]\n", "contains 'fido2' twice"},
            {"[group.default]\nrecovery = [\"recovery-key\", \"recovery-key\"]\n", "twice"},
            {"[group.default.tpm]\npcrs = []\n", "is empty"},
            {"[group.default.tpm]\npcrs = [24]\n", "numbers from 0 to 23"},

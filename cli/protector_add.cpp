@@ -1,0 +1,210 @@
+// volseal protector add: what opens it now, the new way in, and the proof.
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "cli/protector.h"
+#include "cli/recovery_page.h"
+#include "cli/world.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/enroll/protectors.h"
+#include "core/protect/fido2.h"
+#include "core/protect/recovery_key.h"
+#include "core/unlock/unlocker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace volseal {
+
+namespace {
+
+struct WayIn {
+  Secret passphrase;
+  std::optional<GroupMaterial> material;  // where the TPM was the way: its keyslot has opened
+};
+
+// What opens the volume now: the group's own secret where that works, so that nobody needs to be
+// asked for a recovery key only to add another protector; then a FIDO2 key that is plugged in.
+WayIn way_in(const ProtectorOptions& options, const Volume& volume, Groups& groups, Fido2& keys) {
+  if (!options.key_file) {
+    if (const auto found = find_group_token(volume)) {
+      GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
+      if (key.outcome == Outcome::opened) {
+        Secret passphrase = group_passphrase(volume, found->token, key.secret);
+        if (volume.opens_with(passphrase)) {
+          return {.passphrase = std::move(passphrase),
+                  .material = GroupMaterial{.sealed = found->token.sealed,
+                                            .secret = std::move(key.secret)}};
+        }
+      }
+    }
+    const std::vector<Fido2Token> tokens = find_fido2_tokens(volume);
+    if (!tokens.empty() && Fido2::is_plugged_in()) {
+      Fido2Answer answer = keys.open(tokens);
+      if (answer.outcome == Outcome::opened && volume.opens_with(answer.passphrase))
+        return {.passphrase = std::move(answer.passphrase), .material = {}};
+    }
+  }
+  Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
+  if (auto recovery = normalized_recovery_key(given)) given = std::move(*recovery);
+  if (!volume.opens_with(given)) {
+    throw Error(Code::wrong_secret, "open {}: no keyslot opens with what was given",
+                options.volume.native());
+  }
+  return {.passphrase = std::move(given), .material = {}};
+}
+
+Volume load_for_token(const Path& path, const std::string& kind) {
+  Volume volume = Volume::load(path);
+  volume.refuse_unsafe();
+  if (volume.version() != 2 && kind != "passphrase") {
+    throw Error(Code::usage,
+                "add {} to {}: it is LUKS1, which has no room for tokens; convert it first with "
+                "'cryptsetup convert'",
+                kind, path.native());
+  }
+  return volume;
+}
+
+// On a terminal with all that belongs to it; into a pipe the key and nothing else.
+void show(const ProtectorOptions& options, const Volume& volume, const Secret& key) {
+  if (is_terminal(STDOUT_FILENO)) {
+    show_recovery_key(STDOUT_FILENO, options.volume.native(), volume.uuid(), key);
+    return;
+  }
+  write_all(STDOUT_FILENO, key.view(), "standard output");
+  write_all(STDOUT_FILENO, "\n", "standard output");
+}
+
+// What every new key computes for these volumes: a new credential, or the one that volume `like`
+// has.
+Fido2::Enrolled new_fido2(const ProtectorOptions& options, const std::vector<Volume>& volumes,
+                          Fido2& keys) {
+  std::vector<Fido2Token> others;
+  for (const Volume& volume : volumes)
+    std::ranges::move(find_fido2_tokens(volume), std::back_inserter(others));
+  if (!options.like) {
+    return keys.enroll(volumes.front().uuid(), escaped(volumes.front().path().native()),
+                       options.device, others);
+  }
+  const std::vector<Fido2Token> tokens = find_fido2_tokens(Volume::load(*options.like));
+  if (tokens.empty())
+    throw Error(Code::not_found, "add fido2 like {}: it has no FIDO2 key", options.like->native());
+  Fido2Answer answer = keys.open(tokens);
+  if (answer.outcome != Outcome::opened) {
+    throw Error(answer.outcome == Outcome::no_key ? Code::no_key : Code::key_refused,
+                "add fido2 like {}: {}", options.like->native(), answer.reason);
+  }
+  Fido2Token token = tokens[answer.token];
+  token.keyslots.clear();
+  if (std::ranges::any_of(others,
+                          [&](const Fido2Token& other) { return other.same_secret(token); }))
+    throw Error(Code::usage, "add fido2: that key opens a keyslot of the volume already");
+  return {.token = std::move(token),
+          .passphrase = std::move(answer.passphrase),
+          .key = {.binds_pin = true}};
+}
+
+// The whole way that a boot takes, but for the touch: the token as it lies on the volume, its
+// keyslot.
+void prove_fido2(const Path& volume, int slot, Fido2& keys) {
+  const Attempt attempt = Unlocker::by_fido2({.device = volume, .mapping = ""}, keys, slot);
+  if (attempt.outcome != Outcome::opened || attempt.keyslot != slot)
+    throw Error(Code::internal, "prove the FIDO2 key of {}: {}", volume.native(), attempt.reason);
+}
+
+// One credential and one salt for all of the volumes: one touch opens them all.
+void add_fido2_to(const ProtectorOptions& options, const Session& session) {
+  const Policy policy = load_policy(session.options.policy);
+  Groups groups(session.options, policy);
+  Fido2 keys(person_at_terminal(options.pin_file));
+  std::vector<Volume> volumes;
+  std::vector<WayIn> ways;
+  for (const Path& path : options.volumes) {
+    volumes.push_back(load_for_token(path, "fido2"));
+    ProtectorOptions of_one = options;
+    of_one.volume = path;
+    ways.push_back(way_in(of_one, volumes.back(), groups, keys));
+  }
+  const Fido2::Enrolled enrolled = new_fido2(options, volumes, keys);
+  if (!enrolled.key.binds_pin) {
+    print_err(
+        "volseal: warning: {} knows CTAP 2.0 only, which lets who holds the key have its "
+        "secret without the PIN\n",
+        enrolled.key.name);
+  }
+  for (std::size_t i = 0; i < volumes.size(); ++i) {
+    Volume& volume = volumes[i];
+    record_protector(session, "protector.add", "started", volume, "fido2");
+    const int slot = add_fido2(volume, &ways[i].passphrase, enrolled.token, enrolled.passphrase);
+    prove_fido2(volume.path(), slot, keys);
+    // Known from now on, and not reported as a keyslot that somebody added.
+    if (ways[i].material) bind_fully(volume, *ways[i].material);
+    record_protector(session, "protector.add", "ok", volume, "fido2");
+    print_err("volseal: keyslot {} of {} opens with the FIDO2 key\n", slot,
+              escaped(volume.path().native()));
+  }
+}
+
+}  // namespace
+
+void add_protector_to(ProtectorOptions options, const Session& session) {
+  if (options.kind == "fido2") return add_fido2_to(options, session);
+  if (options.volumes.size() != 1 || options.like || !options.device.empty())
+    throw Error(Code::usage, "add {}: one volume; --like and --device are for fido2", options.kind);
+  options.volume = options.volumes.front();
+  Volume volume = load_for_token(options.volume, options.kind);
+  const Policy policy = load_policy(session.options.policy);
+  Groups groups(session.options, policy);
+  Fido2 keys(person_at_terminal(options.pin_file));
+  const Secret existing = way_in(options, volume, groups, keys).passphrase;
+  record_protector(session, "protector.add", "started", volume, options.kind,
+                   options.kind == "tpm" ? options.group : "");
+
+  int slot = -1;
+  if (options.kind == "recovery-key") {
+    const Secret key = new_recovery_key();
+    slot = add_recovery_key(volume, &existing, key);
+    try {
+      show(options, volume, key);
+    } catch (...) {
+      // A key that nobody has seen is a keyslot that nobody can use.
+      remove_protector(volume, slot);
+      throw;
+    }
+  } else if (options.kind == "passphrase") {
+    const Secret passphrase =
+        options.new_key_file ? read_secret(*options.new_key_file) : ask_new_secret("passphrase");
+    if (passphrase.size() < 8) {
+      throw Error(Code::usage, "add a passphrase to {}: fewer than 8 characters",
+                  options.volume.native());
+    }
+    slot = add_passphrase(volume, &existing, passphrase);
+  } else {
+    const GroupMaterial material = groups.open(options.group);
+    slot = add_group_protector(volume, &existing, options.group, material, "full");
+    // Its own keyslot belongs to what is known from now on.
+    bind_fully(volume, material);
+    prove_group_protector(options.volume, groups.protector());
+  }
+  record_protector(session, "protector.add", "ok", volume, options.kind,
+                   options.kind == "tpm" ? options.group : "");
+  print_err("volseal: keyslot {} of {} opens with the new {}\n", slot,
+            escaped(options.volume.native()), options.kind);
+}
+
+void record_protector(const Session& session, const std::string& action, const std::string& outcome,
+                      const Volume& volume, const std::string& kind, const std::string& group) {
+  AuditLog(audit_log_of(session.options), "protector")
+      .record({.action = action,
+               .outcome = outcome,
+               .volume = volume.path().native(),
+               .luks_uuid = volume.uuid(),
+               .group = group,
+               .detail = {{"kind", kind}}});
+}
+
+}  // namespace volseal
