@@ -142,7 +142,7 @@ void Boot::open_by_tpm() {
 
 // Everything is looked at before the first volume is opened: a root that is not ours must not find
 // the data open.
-void Boot::check_all(GroupProtector& protector) {
+void Boot::check_all(TpmGroupProtector& protector) {
   for (int tried = 0;; ++tried) {
     bool gave_up = false;
     Unlocker unlocker(protector, [&](const std::string& group) {
@@ -165,6 +165,8 @@ void Boot::check_all(GroupProtector& protector) {
     const auto wrong = std::ranges::find(
         checked, Outcome::wrong_pin, [](const CheckedVolume& one) { return one.attempt.outcome; });
     if (wrong == checked.end() || gave_up || tried + 1 >= settings_.tries) {
+      // The processes that open would hold it, and the latch find it busy.
+      protector.disconnect();
       hold_back(checked);
       open_all(checked);
       return;

@@ -19,6 +19,8 @@
 
 namespace volseal {
 
+class TpmGroupProtector;
+
 class Boot {
  public:
   Boot(const BootSettings& settings, const BootList& list, WaitLimits limits);
@@ -39,7 +41,7 @@ class Boot {
   void unlock();
   void find();
   void open_by_tpm();
-  void check_all(GroupProtector& protector);
+  void check_all(TpmGroupProtector& protector);
   CheckedVolume check(Unlocker& unlocker, const Present& volume);
   void hold_back(std::vector<CheckedVolume>& checked) const;
   void open_all(std::vector<CheckedVolume>& checked);

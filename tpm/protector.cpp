@@ -13,6 +13,10 @@ TpmGroupProtector::TpmGroupProtector(std::string tcti, tpm::ConnectOptions optio
 
 TpmGroupProtector::~TpmGroupProtector() = default;
 
+void TpmGroupProtector::disconnect() {
+  tpm_.reset();
+}
+
 GroupKey TpmGroupProtector::recover(const std::string& sealed, const AskPin& ask_pin) {
   GroupKey key;
   try {

@@ -24,6 +24,10 @@ class TpmGroupProtector : public GroupProtector {
   // else.
   GroupKey recover(const std::string& sealed, const AskPin& ask_pin) override;
 
+  // Lets go of the TPM, until recover() is called again. Before a fork(): /dev/tpm0 is one
+  // process's at a time, and a child keeps it for as long as it runs.
+  void disconnect();
+
  private:
   std::string tcti_;
   tpm::ConnectOptions options_;
