@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <limits>
 
 namespace volseal {
 
@@ -88,26 +89,47 @@ void keep_child_statuses() {
   }
 }
 
-// Reads until the output ends or the program does, whichever is first.
-std::string output_of(int out, int child) {
-  std::string output;
+using Clock = std::chrono::steady_clock;
+
+// For poll(2); -1: for ever.
+int milliseconds_until(const std::optional<Clock::time_point>& due) {
+  if (!due) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
+  return static_cast<int>(std::clamp<decltype(left)>(left, 0, std::numeric_limits<int>::max()));
+}
+
+// Reads until the output ends or the program does, whichever is first; when it is due, the program
+// and its group are killed, which ends it.
+ProcessResult output_of(int out, int child, pid_t group, std::optional<Clock::time_point> due) {
+  ProcessResult result;
+  std::string& output = result.output;
   std::array<char, 4096> chunk{};
   std::array<pollfd, 2> fds = {
       {{.fd = out, .events = POLLIN, .revents = 0}, {.fd = child, .events = POLLIN, .revents = 0}}};
   bool ended = false;
   for (;;) {
     // Once it has ended only what is in the pipe already is its own.
-    const int ready = ::poll(fds.data(), fds.size(), ended ? 0 : -1);
+    const int ready = ::poll(fds.data(), fds.size(), ended ? 0 : milliseconds_until(due));
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) throw_errno(errno, "wait for a program");
+    if (!ended && due && Clock::now() >= *due) {
+      ::kill(-group, SIGKILL);
+      result.timed_out = true;
+      due.reset();
+    }
     if (fds[0].revents != 0) {
       const ssize_t got = ::read(out, chunk.data(), chunk.size());
       if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return output;
+      if (got <= 0) {
+        // It may live on without its output.
+        fds[0].fd = -1;
+        if (fds[1].fd < 0 || !due) return result;
+        continue;
+      }
       const std::size_t room = max_output - std::min(max_output, output.size());
       output.append(chunk.data(), std::min(room, static_cast<std::size_t>(got)));
     } else if (ended) {
-      return output;
+      return result;
     }
     ended = ended || fds[1].revents != 0;
     if (ended) fds[1].fd = -1;
@@ -116,7 +138,8 @@ std::string output_of(int out, int child) {
 
 }  // namespace
 
-ProcessResult run(const std::vector<std::string>& argv, std::string_view input) {
+ProcessResult run(const std::vector<std::string>& argv, std::string_view input,
+                  const RunOptions& options) {
   const std::string program = find_program(argv.at(0));
   keep_child_statuses();
   std::array<int, 2> out{};
@@ -142,10 +165,12 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
   arguments.reserve(argv.size() + 1);
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  std::array<std::string, 3> variables = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-                                          "LVM_SUPPRESS_FD_WARNINGS=1"};
-  std::array<char*, 4> environment = {variables[0].data(), variables[1].data(), variables[2].data(),
-                                      nullptr};
+  std::vector<std::string> variables = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
+                                        "LVM_SUPPRESS_FD_WARNINGS=1"};
+  variables.insert(variables.end(), options.variables.begin(), options.variables.end());
+  std::vector<char*> environment;
+  for (std::string& variable : variables) environment.push_back(variable.data());
+  environment.push_back(nullptr);
   pid_t child = 0;
   const int error = ::posix_spawn(&child, program.c_str(), &spawn.actions, &spawn.attributes,
                                   arguments.data(), environment.data());
@@ -154,8 +179,9 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input) 
 
   // Ours to wait for, so its process id cannot be another's yet.
   const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
-  ProcessResult result;
-  result.output = output_of(out_read.get(), handle.get());
+  std::optional<Clock::time_point> due;
+  if (options.timeout) due = Clock::now() + *options.timeout;
+  ProcessResult result = output_of(out_read.get(), handle.get(), child, due);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) throw_errno(errno, "wait for {}", program);

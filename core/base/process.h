@@ -2,6 +2,8 @@
 // output.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,8 +11,15 @@
 namespace volseal {
 
 struct ProcessResult {
-  int status = 0;      // exit status; 128 + signal when it was killed
-  std::string output;  // standard output and standard error, the first MiB
+  int status = 0;          // exit status; 128 + signal when it was killed
+  std::string output;      // standard output and standard error, the first MiB
+  bool timed_out = false;  // it was killed for it
+};
+
+struct RunOptions {
+  std::vector<std::string> variables;  // "NAME=value", beside PATH and LC_ALL
+  // After it the program is killed, with its process group.
+  std::optional<std::chrono::milliseconds> timeout;
 };
 
 // Waits for the program itself, not for a daemon that it leaves behind with its output open. It
@@ -19,7 +28,8 @@ struct ProcessResult {
 //
 // argv[0] is looked up in /usr/sbin:/usr/bin:/sbin:/bin only. Never put a secret into argv.
 // Throws Error{not_found} when there is no such program.
-ProcessResult run(const std::vector<std::string>& argv, std::string_view input = {});
+ProcessResult run(const std::vector<std::string>& argv, std::string_view input = {},
+                  const RunOptions& options = {});
 
 // As run(), and throws Error{program_failed} with the last line of output when the status is not in
 // `good`.
