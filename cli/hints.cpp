@@ -52,6 +52,13 @@ std::string_view hint_for(Code code) {
       return "'fido2-token -I DEVICE' (package fido2-tools) says more; nothing was changed";
     case Code::program_failed:
       return "the line above is that program's own; run it by hand to see more";
+    case Code::escrow_refused:
+      return "nothing was changed; 'volseal policy check' tries certificates and destinations of "
+             "the escrow, docs/escrow.md says how to make them";
+    case Code::bad_blob:
+      return "take another copy of it; 'volseal escrow list' says which blobs belong to a volume";
+    case Code::bad_key:
+      return "a private key is a PEM file or pkcs11:URI; 'p11tool --list-tokens' names tokens";
     case Code::interrupted: return "run the same command again: it goes on where it stopped";
     case Code::internal: return "this is a bug in volseal or a library; nothing further was done";
   }
@@ -66,6 +73,7 @@ int exit_status_for(Code code) {
     case Code::tampered:
     case Code::busy:
     case Code::too_small:
+    case Code::escrow_refused:
     case Code::cannot_shrink: return exit_status::refused;
     case Code::wrong_secret: return exit_status::wrong_secret;
     case Code::no_tpm:
@@ -81,6 +89,8 @@ int exit_status_for(Code code) {
     case Code::denied:
     case Code::io:
     case Code::program_failed:
+    case Code::bad_blob:
+    case Code::bad_key:
     case Code::interrupted:
     case Code::internal: return exit_status::failed;
   }

@@ -40,7 +40,7 @@ set(CPACK_DEBIAN_VOLSEAL_PACKAGE_NAME volseal)
 # libtss2-tctildr0 loads the TCTI by its name; the programs are run by theirs.
 set(CPACK_DEBIAN_VOLSEAL_PACKAGE_DEPENDS "libtss2-tcti-device0, e2fsprogs, util-linux")
 set(CPACK_DEBIAN_VOLSEAL_PACKAGE_RECOMMENDS "cryptsetup, systemd, udev")
-set(CPACK_DEBIAN_VOLSEAL_PACKAGE_SUGGESTS "libtss2-tcti-swtpm0")
+set(CPACK_DEBIAN_VOLSEAL_PACKAGE_SUGGESTS "libtss2-tcti-swtpm0, libengine-pkcs11-openssl")
 set(CPACK_COMPONENT_VOLSEAL_DESCRIPTION "\
 Finds every volume of a server that is not encrypted, encrypts it in place or by
 formatting (LUKS2), seals its key to the TPM, keeps a recovery key, opens it at

@@ -29,6 +29,9 @@ std::string_view to_string(Code code) {
     case Code::no_key: return "no-key";
     case Code::key_refused: return "key-refused";
     case Code::program_failed: return "program-failed";
+    case Code::escrow_refused: return "escrow-refused";
+    case Code::bad_blob: return "bad-blob";
+    case Code::bad_key: return "bad-key";
     case Code::interrupted: return "interrupted";
     case Code::internal: return "internal";
   }

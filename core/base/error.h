@@ -34,6 +34,9 @@ enum class Code {
   no_key,          // no FIDO2 key is plugged in, or it was pulled out
   key_refused,     // the FIDO2 key answers, and says no
   program_failed,  // a program that we ran said no
+  escrow_refused,  // a certificate must not be given a key, or nobody acknowledged having it
+  bad_blob,        // an escrow blob is not what it should be
+  bad_key,         // a private key or its token cannot be used
   interrupted,     // a person or a signal stopped it
   internal,        // a bug here, or a library that broke its word
 };

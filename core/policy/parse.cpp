@@ -408,8 +408,81 @@ TpmProtection read_tpm(const Section& section) {
   return tpm;
 }
 
+// A list of strings; empty where it is not there.
+std::vector<std::string> read_texts(const Section& section, std::string_view key,
+                                    std::size_t most) {
+  std::vector<std::string> texts;
+  const toml::array* list = section.list(key);
+  if (list == nullptr) return texts;
+  for (const toml::node& node : *list) {
+    const auto* text = node.as_string();
+    if (text == nullptr || text->get().empty() || has_control_characters(text->get())) {
+      fail(section.source(), line_of(node),
+           fmt::format("'{}' in {} must be a list of texts", key, section.name()));
+    }
+    if (texts.size() == most) {
+      fail(section.source(), line_of(node),
+           fmt::format("'{}' in {} has more than {} of them", key, section.name(), most));
+    }
+    texts.push_back(text->get());
+  }
+  if (texts.empty()) section.refuse(key, "is empty");
+  return texts;
+}
+
+std::vector<Path> read_escrow_certificates(const Section& section) {
+  constexpr std::size_t most = 16;
+  std::vector<Path> files;
+  for (const std::string& file : read_texts(section, "certificates", most)) {
+    if (!is_clean_absolute_path(file)) {
+      section.refuse("certificates", fmt::format("has '{}', which is no absolute path without '..'",
+                                                 escaped(file, 80)));
+    }
+    if (std::ranges::find(files, Path(file)) != files.end()) {
+      section.refuse("certificates", fmt::format("has '{}' twice", escaped(file, 80)));
+    }
+    files.emplace_back(file);
+  }
+  if (files.empty()) {
+    fail(section.source(), section.line(),
+         fmt::format("{} needs certificates = [\"/path/to/one.pem\", ...]", section.name()));
+  }
+  return files;
+}
+
+EscrowPolicy read_escrow(const Section& section) {
+  section.only({"certificates", "threshold", "directory", "command", "timeout", "show"});
+  EscrowPolicy escrow;
+  escrow.certificates = read_escrow_certificates(section);
+  escrow.threshold =
+      section.integer("threshold", 1, static_cast<int>(escrow.certificates.size())).value_or(1);
+  if (section.has("directory") == section.has("command")) {
+    fail(section.source(), section.line(),
+         fmt::format("{} needs either directory = \"/path\" or command = [\"/path/to/program\"]",
+                     section.name()));
+  }
+  if (const auto directory = section.text("directory")) {
+    if (!is_clean_absolute_path(*directory)) {
+      section.refuse("directory", "must be an absolute path without '..'");
+    }
+    escrow.directory = *directory;
+  }
+  constexpr std::size_t most_arguments = 64;
+  escrow.command = read_texts(section, "command", most_arguments);
+  if (!escrow.command.empty() && !is_clean_absolute_path(escrow.command.front())) {
+    section.refuse("command", "must begin with the absolute path of a program; no shell reads it");
+  }
+  if (section.has("timeout") && escrow.command.empty()) {
+    section.refuse("timeout", "is only for a command");
+  }
+  constexpr int longest_timeout = 3600;
+  escrow.timeout = section.integer("timeout", 1, longest_timeout).value_or(escrow.timeout);
+  escrow.show = section.truth("show").value_or(escrow.show);
+  return escrow;
+}
+
 Group read_group(const Section& section, std::string_view name) {
-  section.only({"tenant", "environment", "recovery", "tpm"});
+  section.only({"tenant", "environment", "recovery", "tpm", "escrow"});
   Group group;
   group.name = name;
   group.tenant = section.text("tenant").value_or("");
@@ -437,6 +510,9 @@ Group read_group(const Section& section, std::string_view name) {
   }
   if (const auto tpm = section.table("tpm", fmt::format("[group.{}.tpm]", name))) {
     group.tpm = read_tpm(*tpm);
+  }
+  if (const auto escrow = section.table("escrow", fmt::format("[group.{}.escrow]", name))) {
+    group.escrow = read_escrow(*escrow);
   }
   return group;
 }

@@ -73,12 +73,23 @@ struct TpmProtection {
   bool allow_unmeasured = false;
 };
 
+// Who gets a group's recovery keys, and where they are kept.
+struct EscrowPolicy {
+  std::vector<Path> certificates;    // 1 to 16
+  int threshold = 1;                 // how many of their holders open it together
+  Path directory;                    // this,
+  std::vector<std::string> command;  // or this: the program and its arguments
+  int timeout = 30;                  // of the command, seconds
+  bool show = false;                 // a person gets a copy, too
+};
+
 struct Group {
   std::string name;
   std::string tenant;
   std::string environment;
   TpmProtection tpm;
   std::vector<std::string> recovery = {"recovery-key"};  // kinds, also "fido2"; at least one
+  std::optional<EscrowPolicy> escrow;
 };
 
 enum class BlankCheck { sampled, full };

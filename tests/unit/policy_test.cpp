@@ -235,6 +235,54 @@ TEST(PolicyTest, RefusesValuesThatWouldNotProtect) {
   }
 }
 
+TEST(PolicyTest, ReadsTheEscrowOfAGroup) {
+  const Policy policy = parse_policy(
+      "[group.default.escrow]\ncertificates = ['/a.pem', '/b.pem']\nthreshold = 2\n"
+      "command = ['/bin/put', '-v']\ntimeout = 5\nshow = true\n"
+      "[group.plain]\n[group.folder.escrow]\ncertificates = ['/a.pem']\ndirectory = '/srv'\n",
+      "test");
+  const auto& escrow = policy.group("default").escrow;
+  ASSERT_TRUE(escrow);
+  EXPECT_THAT(escrow->certificates, ElementsAre("/a.pem", "/b.pem"));
+  EXPECT_EQ(escrow->threshold, 2);
+  EXPECT_THAT(escrow->command, ElementsAre("/bin/put", "-v"));
+  EXPECT_EQ(escrow->timeout, 5);
+  EXPECT_TRUE(escrow->show);
+  EXPECT_FALSE(policy.group("plain").escrow);
+  const auto& folder = policy.group("folder").escrow;
+  ASSERT_TRUE(folder);
+  EXPECT_EQ(folder->threshold, 1);
+  EXPECT_EQ(folder->directory, "/srv");
+  EXPECT_EQ(folder->timeout, 30);
+  EXPECT_FALSE(folder->show);
+}
+
+TEST(PolicyTest, RefusesAnEscrowThatMakesNoSense) {
+  const auto refusal = [](const std::string& keys) {
+    return error_of("[group.default.escrow]\n" + keys);
+  };
+  const std::string one = "certificates = ['/a.pem']\n";
+  const std::string to = "directory = '/srv'\n";
+  EXPECT_THAT(refusal(to), HasSubstr("needs certificates"));
+  EXPECT_THAT(refusal("certificates = []\n" + to), HasSubstr("is empty"));
+  EXPECT_THAT(refusal("certificates = ['a.pem']\n" + to), HasSubstr("no absolute path"));
+  EXPECT_THAT(refusal("certificates = ['/a.pem', '/a.pem']\n" + to), HasSubstr("twice"));
+  EXPECT_THAT(refusal("certificates = [7]\n" + to), HasSubstr("list of texts"));
+  std::string many = "certificates = [";
+  for (int i = 0; i < 17; ++i) many += "'/" + std::to_string(i) + ".pem', ";
+  EXPECT_THAT(refusal(many + "]\n" + to), HasSubstr("more than 16"));
+  EXPECT_THAT(refusal(one + to + "threshold = 2"), HasSubstr("must be from 1 to 1"));
+  EXPECT_THAT(refusal(one + to + "threshold = 0"), HasSubstr("must be from 1 to 1"));
+  EXPECT_THAT(refusal(one), HasSubstr("needs either directory"));
+  EXPECT_THAT(refusal(one + to + "command = ['/bin/put']"), HasSubstr("needs either directory"));
+  EXPECT_THAT(refusal(one + "directory = 'srv'"), HasSubstr("absolute path"));
+  EXPECT_THAT(refusal(one + "command = ['put']"), HasSubstr("no shell reads it"));
+  EXPECT_THAT(refusal(one + "command = '/bin/put'"), HasSubstr("must be a list"));
+  EXPECT_THAT(refusal(one + to + "timeout = 5"), HasSubstr("only for a command"));
+  EXPECT_THAT(refusal(one + "command = ['/bin/put']\ntimeout = 0"), HasSubstr("from 1 to 3600"));
+  EXPECT_THAT(refusal(one + to + "treshold = 1"), HasSubstr("did you mean 'threshold'?"));
+}
+
 TEST(PolicyTest, RefusesRulesThatMakeNoSense) {
   for (const auto& [text, expected] : std::vector<TextAndError>{
            {"action = \"leave\"\nmatch.mount = \"/boot\"\n",
