@@ -1,5 +1,6 @@
 // volseal enroll: carries out the plan.
 #include "cli/enroll_report.h"
+#include "cli/escrows.h"
 #include "cli/exit_status.h"
 #include "cli/graph.h"
 #include "cli/hints.h"
@@ -47,6 +48,7 @@ struct EnrollOptions {
   bool unmount = false;
   bool yes = false;
   std::optional<Path> recovery_key_dir;
+  std::optional<int> escrow_fd;
   std::optional<Path> key_file;
   std::uint64_t io_limit = 0;  // bytes per second; 0: none
   std::string progress = "text";
@@ -101,6 +103,7 @@ class EnrollRun {
         policy_(load_policy(session.options.policy)),
         groups_(session.options, policy_),
         audit_(audit_log_of(session.options), "enroll"),
+        escrows_(policy_, audit_, options.escrow_fd),
         report_(options.style()),
         throttle_(options.io_limit),
         executor_(policy_, {.state = session.options.state, .unmount = options.unmount}, world()) {}
@@ -132,11 +135,15 @@ class EnrollRun {
     plan_options.needed.push_back(session_.options.policy.native());
     if (options_.recovery_key_dir)
       plan_options.needed.push_back(options_.recovery_key_dir->native());
+    for (const Group& group : policy_.groups) {
+      if (group.escrow && !group.escrow->directory.empty())
+        plan_options.needed.push_back(group.escrow->directory.native());
+    }
     const Plan plan = make_plan(take_graph(), policy_, plan_options);
     report_.plan(plan);
     if (!plan.has_work())
       return std::max(status_, plan.has_obstacles() ? exit_status::refused : exit_status::good);
-    require_place_for_recovery_keys();
+    require_place_for_recovery_keys(plan);
     if (!options_.yes && !confirm("Carry this out?")) {
       throw Error(Code::usage, "enroll: not confirmed; say --yes where there is no terminal");
     }
@@ -200,18 +207,30 @@ class EnrollRun {
     return graph;
   }
 
-  void require_place_for_recovery_keys() {
+  // What can be seen beforehand to be missing stops all of it, before anything is unmounted.
+  void require_place_for_recovery_keys(const Plan& plan) {
+    bool wanted = false;
+    for (const VolumePlan& volume : plan.volumes) {
+      if (!is_work(volume.task)) continue;
+      escrows_.require_ready(volume.group);
+      if (!escrows_.keeps(volume.group)) wanted = true;
+    }
     if (options_.recovery_key_dir) {
       make_folder(*options_.recovery_key_dir);
       return;
     }
-    if (!can_ask()) {
+    if (wanted && !can_ask()) {
       throw Error(Code::usage,
                   "enroll: nobody is there to take the recovery keys; give --recovery-key-dir");
     }
   }
 
   void hand_over(const VolumePlan& volume, const std::string& uuid, const Secret& key) {
+    const bool nobody_asks = !options_.recovery_key_dir && !can_ask();
+    if (escrows_.keeps(volume.group) && (!escrows_.shows(volume.group) || nobody_asks)) {
+      log::note("the recovery key of {} is in escrow, and nowhere else", escaped(volume.path));
+      return;
+    }
     if (!options_.recovery_key_dir) {
       hand_over_on_terminal(volume.path, uuid, key);
       return;
@@ -275,6 +294,11 @@ class EnrollRun {
         .protector = &groups_.protector(),
         .open_with = [this](const VolumePlan& volume,
                             const Volume& header) { return open_with(volume, header); },
+        .escrow = [this](const VolumePlan& volume, const std::string& uuid,
+                         const Secret& key) -> std::optional<EscrowReceipt> {
+          if (!escrows_.keeps(volume.group)) return std::nullopt;
+          return escrows_.deposit(volume.group, volume.path, uuid, key);
+        },
         .hand_over = [this](const VolumePlan& volume, const std::string& uuid,
                             const Secret& key) { hand_over(volume, uuid, key); },
         .ask_secret =
@@ -310,6 +334,7 @@ class EnrollRun {
   Policy policy_;
   Groups groups_;
   AuditLog audit_;
+  Escrows escrows_;
   std::optional<Secret> given_;
   std::map<std::string, std::string> uuids_;  // by path, as they become known
   EnrollReport report_;
@@ -363,6 +388,7 @@ void add_enroll(CLI::App& app, Session& session) {
   verb->add_flag("--yes", options->yes, "do not ask whether to carry the plan out");
   verb->add_option("--recovery-key-dir", options->recovery_key_dir,
                    "write each recovery key to a file there instead of showing it at the terminal");
+  add_escrow_fd(*verb, options->escrow_fd);
   verb->add_option("--key-file", options->key_file,
                    "what opens LUKS volumes that others have made; '-' is standard input")
       ->type_name("FILE");

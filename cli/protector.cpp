@@ -2,6 +2,7 @@
 #include "cli/protector.h"
 
 #include "cli/attempt.h"
+#include "cli/escrows.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
@@ -232,8 +233,11 @@ void add_protector(CLI::App& app, Session& session) {
                        "fido2: the key to enroll, such as /dev/hidraw0, where there are several");
   add_verb->add_option("--like", options->like,
                        "fido2: share the credential of this volume, and its touch");
-  add_verb->add_option("--group", options->group, "tpm: the group of the policy")
+  add_verb
+      ->add_option("--group", options->group,
+                   "the group of the policy, where the volume does not say it")
       ->capture_default_str();
+  add_escrow_fd(*add_verb, options->escrow_fd);
   add_verb->callback([options, &session] { add_protector_to(*options, session); });
 
   CLI::App* list_verb = verb->add_subcommand("list", "list what opens a volume");

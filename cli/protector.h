@@ -21,6 +21,7 @@ struct ProtectorOptions {
   std::optional<Path> like;
   std::string device;
   std::optional<int> keyslot;
+  std::optional<int> escrow_fd;
   bool json = false;
 };
 

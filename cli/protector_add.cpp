@@ -1,8 +1,10 @@
 // volseal protector add: what opens it now, the new way in, and the proof.
+#include "cli/escrows.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/protector.h"
 #include "cli/recovery_page.h"
+#include "cli/way_in.h"
 #include "cli/world.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
@@ -20,42 +22,6 @@
 namespace volseal {
 
 namespace {
-
-struct WayIn {
-  Secret passphrase;
-  std::optional<GroupMaterial> material;  // where the TPM was the way: its keyslot has opened
-};
-
-// What opens the volume now: the group's own secret where that works, so that nobody needs to be
-// asked for a recovery key only to add another protector; then a FIDO2 key that is plugged in.
-WayIn way_in(const ProtectorOptions& options, const Volume& volume, Groups& groups, Fido2& keys) {
-  if (!options.key_file) {
-    if (const auto found = find_group_token(volume)) {
-      GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
-      if (key.outcome == Outcome::opened) {
-        Secret passphrase = group_passphrase(volume, found->token, key.secret);
-        if (volume.opens_with(passphrase)) {
-          return {.passphrase = std::move(passphrase),
-                  .material = GroupMaterial{.sealed = found->token.sealed,
-                                            .secret = std::move(key.secret)}};
-        }
-      }
-    }
-    const std::vector<Fido2Token> tokens = find_fido2_tokens(volume);
-    if (!tokens.empty() && Fido2::is_plugged_in()) {
-      Fido2Answer answer = keys.open(tokens);
-      if (answer.outcome == Outcome::opened && volume.opens_with(answer.passphrase))
-        return {.passphrase = std::move(answer.passphrase), .material = {}};
-    }
-  }
-  Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
-  if (auto recovery = normalized_recovery_key(given)) given = std::move(*recovery);
-  if (!volume.opens_with(given)) {
-    throw Error(Code::wrong_secret, "open {}: no keyslot opens with what was given",
-                options.volume.native());
-  }
-  return {.passphrase = std::move(given), .material = {}};
-}
 
 Volume load_for_token(const Path& path, const std::string& kind) {
   Volume volume = Volume::load(path);
@@ -77,6 +43,31 @@ void show(const ProtectorOptions& options, const Volume& volume, const Secret& k
   }
   write_all(STDOUT_FILENO, key.view(), "standard output");
   write_all(STDOUT_FILENO, "\n", "standard output");
+}
+
+// Escrowed where the policy of the volume's group says so, else shown; both only where it says
+// that.
+int add_new_recovery_key(const ProtectorOptions& options, const Session& session,
+                         const Policy& policy, Volume& volume, const Secret& existing) {
+  const auto token = find_group_token(volume);
+  const std::string group = token ? token->token.group : options.group;
+  const AuditLog audit(audit_log_of(session.options), "protector");
+  Escrows escrows(policy, audit, options.escrow_fd);
+  escrows.require_ready(group);
+  const Secret key = new_recovery_key();
+  const int slot = add_recovery_key(volume, &existing, key);
+  try {
+    if (escrows.keeps(group)) {
+      note_escrow(volume, slot,
+                  escrows.deposit(group, options.volume.native(), volume.uuid(), key));
+    }
+    if (!escrows.keeps(group) || escrows.shows(group)) show(options, volume, key);
+  } catch (...) {
+    // A key that nobody has is a keyslot that nobody can use.
+    remove_protector(volume, slot);
+    throw;
+  }
+  return slot;
 }
 
 // What every new key computes for these volumes: a new credential, or the one that volume `like`
@@ -125,9 +116,7 @@ void add_fido2_to(const ProtectorOptions& options, const Session& session) {
   std::vector<WayIn> ways;
   for (const Path& path : options.volumes) {
     volumes.push_back(load_for_token(path, "fido2"));
-    ProtectorOptions of_one = options;
-    of_one.volume = path;
-    ways.push_back(way_in(of_one, volumes.back(), groups, keys));
+    ways.push_back(way_in(options.key_file, volumes.back(), groups, keys));
   }
   const Fido2::Enrolled enrolled = new_fido2(options, volumes, keys);
   if (!enrolled.key.binds_pin) {
@@ -160,21 +149,13 @@ void add_protector_to(ProtectorOptions options, const Session& session) {
   const Policy policy = load_policy(session.options.policy);
   Groups groups(session.options, policy);
   Fido2 keys(person_at_terminal(options.pin_file));
-  const Secret existing = way_in(options, volume, groups, keys).passphrase;
+  const Secret existing = way_in(options.key_file, volume, groups, keys).passphrase;
   record_protector(session, "protector.add", "started", volume, options.kind,
                    options.kind == "tpm" ? options.group : "");
 
   int slot = -1;
   if (options.kind == "recovery-key") {
-    const Secret key = new_recovery_key();
-    slot = add_recovery_key(volume, &existing, key);
-    try {
-      show(options, volume, key);
-    } catch (...) {
-      // A key that nobody has seen is a keyslot that nobody can use.
-      remove_protector(volume, slot);
-      throw;
-    }
+    slot = add_new_recovery_key(options, session, policy, volume, existing);
   } else if (options.kind == "passphrase") {
     const Secret passphrase =
         options.new_key_file ? read_secret(*options.new_key_file) : ask_new_secret("passphrase");

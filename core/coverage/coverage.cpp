@@ -45,6 +45,20 @@ std::vector<std::string> protectors_of(const LuksHeader& header) {
   return protectors;
 }
 
+// Of keyslots that are still those of the escrowed keys.
+std::vector<EscrowRecord> escrows_of(const LuksHeader& header) {
+  std::vector<EscrowRecord> escrows;
+  for (const Token& token : header.tokens) {
+    if (!token.escrowed_keyslot) continue;
+    escrows.push_back({.keyslot = *token.escrowed_keyslot,
+                       .certificates = token.certificates,
+                       .threshold = token.threshold,
+                       .acknowledged = token.acknowledged,
+                       .to = token.escrowed_to});
+  }
+  return escrows;
+}
+
 bool has(const std::vector<std::string>& list, const std::string& text) {
   return std::ranges::find(list, text) != list.end();
 }
@@ -162,6 +176,7 @@ class Judge {
     const LuksHeader header = header_at(at);
     for (const std::string& protector : protectors_of(header))
       add_once(verdict.protectors, protector);
+    for (EscrowRecord& escrow : escrows_of(header)) verdict.escrows.push_back(std::move(escrow));
     for (const Token& token : header.tokens) {
       if (opens(header, token) && !token.group.empty()) verdict.group = token.group;
     }
@@ -248,6 +263,12 @@ class Judge {
         add_once(verdict.reasons,
                  fmt::format("{}: a FIDO2 key opens it without PIN and touch, which is one factor",
                              name));
+      }
+      if (group.escrow && escrows_of(header).empty()) {
+        add_once(verdict.reasons,
+                 fmt::format("{}: its recovery key is not in escrow, which group {} asks for: "
+                             "'volseal escrow renew'",
+                             name, escaped(group.name)));
       }
       if (tpm && root_is_plain_) {
         add_once(verdict.reasons, fmt::format("{}: the root file system is not encrypted, so "

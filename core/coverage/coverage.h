@@ -17,6 +17,15 @@ namespace volseal {
 // From best to worst, but for exempt.
 enum class Verdict { covered, exempt, covered_weak, converting, unknown, not_covered };
 
+// What the header says of a recovery key that others keep: a record, no proof.
+struct EscrowRecord {
+  int keyslot = 0;
+  std::vector<std::string> certificates;  // SHA-256, hexadecimal
+  std::uint32_t threshold = 0;            // how many of them open it together
+  std::string acknowledged;               // RFC 3339, UTC
+  std::string to;                         // "directory", "command", "descriptor"
+};
+
 struct VolumeVerdict {
   std::string path;
   std::string name;
@@ -32,6 +41,7 @@ struct VolumeVerdict {
   std::uint32_t sector_size = 0;
   std::vector<std::string>
       protectors;  // "tpm", "recovery-key", "fido2", "passphrase", "clevis" ...
+  std::vector<EscrowRecord> escrows;
   std::string group;
   std::string tenant;
   std::string environment;

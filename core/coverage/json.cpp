@@ -15,6 +15,18 @@ Json texts(const std::vector<std::string>& list) {
   return json;
 }
 
+Json escrows_of(const VolumeVerdict& volume) {
+  Json list = Json::array();
+  for (const EscrowRecord& escrow : volume.escrows) {
+    list.push_back({{"keyslot", escrow.keyslot},
+                    {"certificates", texts(escrow.certificates)},
+                    {"threshold", escrow.threshold},
+                    {"acknowledged", to_valid_utf8(escrow.acknowledged)},
+                    {"to", to_valid_utf8(escrow.to)}});
+  }
+  return list;
+}
+
 }  // namespace
 
 std::string to_json(const Coverage& coverage, int indent) {
@@ -33,6 +45,7 @@ std::string to_json(const Coverage& coverage, int indent) {
          {"key_bits", volume.key_bits},
          {"sector_size", volume.sector_size},
          {"protectors", texts(volume.protectors)},
+         {"escrows", escrows_of(volume)},
          {"group", to_valid_utf8(volume.group)},
          {"tenant", to_valid_utf8(volume.tenant)},
          {"environment", to_valid_utf8(volume.environment)},

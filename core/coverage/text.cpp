@@ -33,6 +33,20 @@ std::string joined(const std::vector<std::string>& list, std::string_view none) 
   return fmt::format("{}", fmt::join(safe, ", "));
 }
 
+// "/dev/sda2: recovery key (keyslot 0) in escrow since 2026-05-01 with 1 of 2: 1a2b..., 3c4d..."
+std::string escrow_line(const VolumeVerdict& volume, const EscrowRecord& escrow) {
+  constexpr std::size_t shown = 16;  // digits of a fingerprint
+  constexpr std::size_t day = 10;
+  std::vector<std::string> certificates;
+  for (const std::string& fingerprint : escrow.certificates) {
+    certificates.push_back(escaped(fingerprint.substr(0, shown)));
+  }
+  return fmt::format("{}: recovery key (keyslot {}) in escrow since {} with {} of {}: {}",
+                     escaped(volume.path), escrow.keyslot,
+                     escaped(escrow.acknowledged.substr(0, day)), escrow.threshold,
+                     escrow.certificates.size(), fmt::join(certificates, ", "));
+}
+
 // The one line that matters at three in the morning.
 std::string summary(const Coverage& coverage) {
   static constexpr std::array worst_first = {Verdict::not_covered, Verdict::converting,
@@ -90,6 +104,16 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
           reason.starts_with(head) ? reason : fmt::format("{}: {}", head, reason);
       bool first = true;
       for (const std::string& piece : wrap(line, options.columns - 4)) {
+        text += fmt::format("{}{}\n", first ? "  " : "    ", piece);
+        first = false;
+      }
+      reasons = true;
+    }
+  }
+  for (const VolumeVerdict& volume : coverage.volumes) {
+    for (const EscrowRecord& escrow : volume.escrows) {
+      bool first = true;
+      for (const std::string& piece : wrap(escrow_line(volume, escrow), options.columns - 4)) {
         text += fmt::format("{}{}\n", first ? "  " : "    ", piece);
         first = false;
       }

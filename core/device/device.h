@@ -73,6 +73,14 @@ struct Token {
   std::vector<int> keyslots;
   std::string group;         // volseal-tpm2 only
   bool two_factors = false;  // systemd-fido2 only: it wants a touch, and a PIN or a finger
+  // volseal-escrow only: the keyslot whose key was escrowed, where that keyslot still is the same;
+  // SHA-256 of the certificates, how many of them open it, and when it was acknowledged.
+  std::optional<int> escrowed_keyslot;
+  std::vector<std::string> certificates;
+  std::uint32_t threshold = 0;
+  std::string acknowledged;
+  std::string escrowed_to;  // "directory", "command", "descriptor"
+  std::string blob;         // what the names of its blobs begin with
 };
 
 struct LuksSegment {

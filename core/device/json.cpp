@@ -65,6 +65,12 @@ void describe(Archive& archive, Like<Token> auto& token) {
   archive("keyslots", token.keyslots);
   archive("group", token.group);
   archive("two_factors", token.two_factors);
+  archive("escrowed_keyslot", token.escrowed_keyslot);
+  archive("certificates", token.certificates);
+  archive("threshold", token.threshold);
+  archive("acknowledged", token.acknowledged);
+  archive("escrowed_to", token.escrowed_to);
+  archive("blob", token.blob);
 }
 
 template <typename Archive>

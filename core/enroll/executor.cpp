@@ -356,7 +356,8 @@ JournalEntry Executor::prepare(const VolumePlan& plan, const Path& device,
   if (Volume::load(header).opens_with(recovery) != recovery_slot) {
     throw Error(Code::internal, "prove the recovery key of {}: it does not open", plan.path);
   }
-  world_.hand_over(plan, entry.luks_uuid, recovery);
+  const auto escrowed = hand_over(plan, entry.luks_uuid, recovery);
+  if (escrowed) note_escrow(volume, recovery_slot, *escrowed);
   world_.record(plan, entry.luks_uuid, "recovery-key.hand-over", "ok");
 
   if (uses_tpm(plan)) {
@@ -497,6 +498,16 @@ void Executor::grow(const JournalEntry& entry, const Path& device) {
   }
 }
 
+// Escrow first: a person who types the last group back has the key of a volume that goes on.
+std::optional<EscrowReceipt> Executor::hand_over(const VolumePlan& plan,
+                                                 const std::string& luks_uuid,
+                                                 const Secret& key) const {
+  std::optional<EscrowReceipt> escrowed;
+  if (world_.escrow) escrowed = world_.escrow(plan, luks_uuid, key);
+  world_.hand_over(plan, luks_uuid, key);
+  return escrowed;
+}
+
 // What the header lacks of what the policy asks for. `existing` opens it. Throws with everything
 // taken back but what had been proven and acknowledged.
 void Executor::add_missing(const VolumePlan& plan, Volume& volume, const Secret& existing) {
@@ -519,10 +530,12 @@ void Executor::add_missing(const VolumePlan& plan, Volume& volume, const Secret&
       if (volume.opens_with(key, slot) != slot) {
         throw Error(Code::internal, "prove the recovery key of {}: it does not open", plan.path);
       }
-      world_.hand_over(plan, entry.luks_uuid, key);
+      const auto escrowed = hand_over(plan, entry.luks_uuid, key);
+      if (escrowed) note_escrow(volume, slot, *escrowed);
       volume.set_token(recovery_token_json(slot));
     } catch (...) {
       volume.remove_keyslot(slot);
+      forget_stale_escrows(volume);
       throw;
     }
     world_.record(plan, entry.luks_uuid, "recovery-key.hand-over", "ok");

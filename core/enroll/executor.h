@@ -13,6 +13,7 @@
 #include "core/luks/encryption.h"
 #include "core/plan/plan.h"
 #include "core/policy/policy.h"
+#include "core/protect/escrow_token.h"
 #include "core/protect/group_protector.h"
 
 #include <functional>
@@ -32,6 +33,11 @@ struct EnrollWorld {
   GroupProtector* protector = nullptr;
   // What opens a volume that somebody else has made. Throws Error{wrong_secret, usage}.
   std::function<Secret(const VolumePlan&, const Volume&)> open_with;
+  // Puts the key into escrow, where the policy wants that; nothing: it does not. Returns only when
+  // that is acknowledged; throws to stop. Comes before hand_over.
+  std::function<std::optional<EscrowReceipt>(const VolumePlan&, const std::string& luks_uuid,
+                                             const Secret& key)>
+      escrow;
   // Gives the key to a person or a file. Returns only when that is acknowledged; throws to stop.
   std::function<void(const VolumePlan&, const std::string& luks_uuid, const Secret& key)> hand_over;
   // Asks for a recovery key when the TPM does not answer while resuming; nothing: nobody there.
@@ -73,6 +79,8 @@ class Executor {
   void choose_extent(JournalEntry& entry, const Path& device) const;
   JournalEntry prepare(const VolumePlan& plan, const Path& device,
                        const std::vector<std::string>& links);
+  std::optional<EscrowReceipt> hand_over(const VolumePlan& plan, const std::string& luks_uuid,
+                                         const Secret& key) const;
   void add_missing(const VolumePlan& plan, Volume& volume, const Secret& existing);
   void adopt(const VolumePlan& plan, const Path& device, const std::vector<std::string>& links);
   JournalEntry convert(const VolumePlan& plan, const Path& device,

@@ -181,6 +181,25 @@ void prove_group_protector(const Path& device, GroupProtector& protector) {
   }
 }
 
+void forget_stale_escrows(Volume& volume) {
+  const std::vector<int> slots = volume.keyslots();
+  for (const VolumeToken& token : volume.tokens()) {
+    if (token.type != escrow_token_type) continue;
+    const auto json = nlohmann::json::parse(token.json, nullptr, false);
+    const bool good =
+        json.is_object() && std::ranges::any_of(slots, [&](int slot) {
+          return json.value("keyslot", nlohmann::json()) == std::to_string(slot) &&
+                 json.value("keyslot-salt", nlohmann::json()) == volume.keyslot_salt(slot);
+        });
+    if (!good) volume.remove_token(token.id);
+  }
+}
+
+int note_escrow(Volume& volume, int slot, const EscrowReceipt& receipt) {
+  forget_stale_escrows(volume);
+  return volume.set_token(escrow_token_json(receipt, slot, volume.keyslot_salt(slot)));
+}
+
 void remove_protector(Volume& volume, int keyslot) {
   const std::vector<int> slots = volume.keyslots();
   if (std::ranges::find(slots, keyslot) == slots.end()) {
@@ -198,8 +217,10 @@ void remove_protector(Volume& volume, int keyslot) {
     auto json = nlohmann::ordered_json::parse(token.json, nullptr, false);
     if (!json.is_object() || !json.contains("keyslots")) continue;
     // libcryptsetup has taken the keyslot off every token; one that has none left is of no use.
-    if (json["keyslots"].empty()) volume.remove_token(token.id);
+    // An escrow names its keyslot in another way, and is looked at below.
+    if (json["keyslots"].empty() && token.type != escrow_token_type) volume.remove_token(token.id);
   }
+  forget_stale_escrows(volume);
 }
 
 }  // namespace volseal

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/luks/volume.h"
+#include "core/protect/escrow_token.h"
 #include "core/protect/fido2_token.h"
 #include "core/protect/group_protector.h"
 
@@ -33,6 +34,13 @@ void bind_fully(Volume& volume, const GroupMaterial& material);
 // The whole way that a boot takes: header from `device`, unseal, binding, keyslot. Throws
 // Error{tpm_refused, tampered, wrong_secret} when it does not open.
 void prove_group_protector(const Path& device, GroupProtector& protector);
+
+// Writes into the header who has the key of that keyslot (core/protect/escrow_token.h), instead of
+// what it said of a keyslot that is gone. Returns the token's id.
+int note_escrow(Volume& volume, int slot, const EscrowReceipt& receipt);
+
+// Removes what the header says of the escrow of keyslots which are gone, or are another key's now.
+void forget_stale_escrows(Volume& volume);
 
 // Removes the keyslot and what tokens say of it. Throws Error{unsafe} for the last keyslot.
 void remove_protector(Volume& volume, int keyslot);

@@ -223,6 +223,29 @@ void read_keyslots(const Json& root, LuksHeader& header) {
   }
 }
 
+// core/protect/escrow_token.h. The salt says whether the keyslot is still that of the escrowed key.
+void read_escrow(const Json& root, const Json& json, Token& token) {
+  constexpr std::size_t most_certificates = 16;
+  const auto slot = index_of(text_of(json, "keyslot"));
+  const std::string salt = text_of(json, "keyslot-salt");
+  for (const auto& [id, keyslot] : numbered(root, "keyslots")) {
+    const Json* kdf = child(*keyslot, "kdf");
+    if (slot == id && kdf != nullptr && !salt.empty() && text_of(*kdf, "salt") == salt) {
+      token.escrowed_keyslot = id;
+    }
+  }
+  token.threshold = number_of(json, "threshold");
+  token.acknowledged = text_of(json, "acknowledged");
+  token.escrowed_to = text_of(json, "to");
+  token.blob = text_of(json, "blob");
+  const Json* certificates = child(json, "certificates");
+  if (certificates == nullptr || !certificates->is_array()) return;
+  for (const Json& fingerprint : *certificates) {
+    if (!fingerprint.is_string() || token.certificates.size() == most_certificates) continue;
+    token.certificates.push_back(fingerprint.get_ref<const std::string&>().substr(0, 64));
+  }
+}
+
 void read_tokens(const Json& root, LuksHeader& header) {
   for (const auto& [id, json] : numbered(root, "tokens")) {
     Token token{.id = id, .type = text_of(*json, "type")};
@@ -242,6 +265,7 @@ void read_tokens(const Json& root, LuksHeader& header) {
       token.two_factors = wants("fido2-up-required") &&
                           (wants("fido2-clientPin-required") || wants("fido2-uv-required"));
     }
+    if (token.type == "volseal-escrow") read_escrow(root, *json, token);
     header.tokens.push_back(std::move(token));
   }
 }

@@ -242,6 +242,17 @@ std::optional<int> Volume::opens_with(const Secret& passphrase, std::optional<in
   fail(r, "try a passphrase on");
 }
 
+std::string Volume::keyslot_salt(int slot) const {
+  const Json metadata = metadata_of(device_.get(), path_);
+  const Json salt =
+      metadata.value(Json::json_pointer("/keyslots/" + std::to_string(slot) + "/kdf/salt"), Json());
+  if (!salt.is_string()) {
+    throw Error(Code::not_found, "look at keyslot {} of {}: there is none, or it has no salt", slot,
+                path_.native());
+  }
+  return salt.get<std::string>();
+}
+
 std::vector<VolumeToken> Volume::tokens() const {
   std::vector<VolumeToken> tokens;
   if (version() != 2) return tokens;

@@ -83,6 +83,10 @@ class Volume {
   // The keyslot that opens with it, without mapping anything; nothing when none does.
   std::optional<int> opens_with(const Secret& passphrase, std::optional<int> slot = {}) const;
 
+  // Of the keyslot's KDF, as it stands in the header: no other keyslot ever has the same. Throws
+  // Error{not_found}.
+  std::string keyslot_salt(int slot) const;
+
   std::vector<VolumeToken> tokens() const;
   // A new token, or the one of that id anew; returns the id. Throws Error{no_space} when the
   // header's JSON area is full.
