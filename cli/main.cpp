@@ -53,6 +53,7 @@ int run_verb(int argc, char** argv) {
   add_policy(app, session);
   add_enroll(app, session);
   add_protector(app, session);
+  add_escrow(app, session);
   add_header(app, session);
   add_tpm(app, session);
   add_unlock(app, session);

@@ -6,10 +6,12 @@
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "core/base/clock.h"
+#include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/human.h"
 #include "core/base/table.h"
 #include "core/coverage/coverage.h"
+#include "core/escrow/escrow.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <memory>
 #include <optional>
 #include <string>
@@ -70,9 +73,65 @@ std::string_view word_for(const Rule* rule, std::string_view today) {
   return expired(*rule, today) ? "encrypt" : "leave";
 }
 
+// The escrow of a group, as it could be used now.
+struct TriedEscrow {
+  const Group* group;
+  escrow::Escrow escrow;
+};
+
+// A certificate that must not get a key, or a destination that is not there, is a mistake in the
+// policy: found now, and not when a key needs a place.
+std::vector<TriedEscrow> try_escrows(const Policy& policy) {
+  std::vector<TriedEscrow> tried;
+  for (const Group& group : policy.groups) {
+    if (!group.escrow) continue;
+    try {
+      tried.push_back({.group = &group, .escrow = {*group.escrow, std::time(nullptr)}});
+    } catch (const Error& error) {
+      throw Error(Code::bad_policy, "{}: [group.{}.escrow]: {}", policy.source, group.name,
+                  error.what());
+    }
+  }
+  return tried;
+}
+
+Json to_json(const std::vector<TriedEscrow>& escrows) {
+  Json list = Json::array();
+  for (const auto& [group, escrow] : escrows) {
+    Json certificates = Json::array();
+    for (const escrow::Certificate& certificate : escrow.certificates()) {
+      certificates.push_back({{"file", to_valid_utf8(certificate.file.native())},
+                              {"fingerprint", certificate.fingerprint},
+                              {"subject", certificate.subject},
+                              {"key", certificate.key},
+                              {"not_after", certificate.not_after},
+                              {"warnings", certificate.warnings}});
+    }
+    list.push_back({{"group", group->name},
+                    {"threshold", group->escrow->threshold},
+                    {"certificates", std::move(certificates)}});
+  }
+  return list;
+}
+
+std::string to_text(const std::vector<TriedEscrow>& escrows) {
+  std::string text;
+  for (const auto& [group, escrow] : escrows) {
+    text += fmt::format("\nEscrow of group {}: {} of {} open it together\n", group->name,
+                        group->escrow->threshold, escrow.certificates().size());
+    for (const escrow::Certificate& certificate : escrow.certificates()) {
+      text += fmt::format("  {}  {}, {}, until {}\n", certificate.fingerprint.substr(0, 16),
+                          escaped(certificate.subject), certificate.key, certificate.not_after);
+      for (const std::string& warning : certificate.warnings)
+        text += fmt::format("    warning: {}\n", warning);
+    }
+  }
+  return text;
+}
+
 std::string to_json(const Policy& policy, const DeviceGraph& graph,
                     const std::vector<Decision>& decisions, const std::vector<std::string>& idle,
-                    std::string_view today) {
+                    const std::vector<TriedEscrow>& escrows, std::string_view today) {
   Json volumes = Json::array();
   for (const auto& [at, rule] : decisions) {
     const bool encrypts = rule == nullptr || rule->action == Action::encrypt;
@@ -95,6 +154,7 @@ std::string to_json(const Policy& policy, const DeviceGraph& graph,
                      {"policy", to_valid_utf8(policy.source)},
                      {"digest", policy.digest},
                      {"groups", groups},
+                     {"escrows", to_json(escrows)},
                      {"volumes", std::move(volumes)},
                      {"idle_rules", idle}};
   return json.dump(1) + "\n";
@@ -121,6 +181,8 @@ std::string volumes_table(const DeviceGraph& graph, const std::vector<Decision>&
 
 int check(const PolicyVerb& verb, const Options& options) {
   const Policy policy = load_policy(verb.file ? Path(*verb.file) : options.policy);
+  // A saved graph may be another machine's, and so may the certificates be.
+  const auto escrows = verb.graph.empty() ? try_escrows(policy) : std::vector<TriedEscrow>();
   const DeviceGraph graph = get_graph({.file = verb.graph});
   const std::string today = utc_now().substr(0, 10);
   const std::vector<Decision> decisions = decisions_of(policy, graph);
@@ -131,7 +193,7 @@ int check(const PolicyVerb& verb, const Options& options) {
     }
   }
   if (verb.json) {
-    print_out(to_json(policy, graph, decisions, idle, today));
+    print_out(to_json(policy, graph, decisions, idle, escrows, today));
     return exit_status::good;
   }
   std::string text =
@@ -143,6 +205,7 @@ int check(const PolicyVerb& verb, const Options& options) {
   if (!idle.empty()) {
     text += fmt::format("\nDecide nothing on this machine: {}\n", fmt::join(idle, ", "));
   }
+  text += to_text(escrows);
   if (!graph.root) text += "\nTaken without root's rights: most contents could not be read.\n";
   print_out(text);
   return exit_status::good;
