@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/recovery_page.h"
+#include "cli/recovery_print.h"
 #include "cli/verb.h"
 #include "cli/world.h"
 #include "core/base/clock.h"
@@ -48,6 +49,7 @@ struct EnrollOptions {
   bool unmount = false;
   bool yes = false;
   std::optional<Path> recovery_key_dir;
+  PageOptions page;
   std::optional<int> escrow_fd;
   std::optional<Path> key_file;
   std::uint64_t io_limit = 0;  // bytes per second; 0: none
@@ -135,6 +137,7 @@ class EnrollRun {
     plan_options.needed.push_back(session_.options.policy.native());
     if (options_.recovery_key_dir)
       plan_options.needed.push_back(options_.recovery_key_dir->native());
+    if (options_.page.folder) plan_options.needed.push_back(options_.page.folder->native());
     for (const Group& group : policy_.groups) {
       if (group.escrow && !group.escrow->directory.empty())
         plan_options.needed.push_back(group.escrow->directory.native());
@@ -215,26 +218,25 @@ class EnrollRun {
       escrows_.require_ready(volume.group);
       if (!escrows_.keeps(volume.group)) wanted = true;
     }
-    if (options_.recovery_key_dir) {
-      make_folder(*options_.recovery_key_dir);
-      return;
-    }
-    if (wanted && !can_ask()) {
+    if (options_.recovery_key_dir) make_folder(*options_.recovery_key_dir);
+    if (options_.page.folder) make_folder(*options_.page.folder);
+    const bool filed = options_.recovery_key_dir || options_.page.folder;
+    if (wanted && !filed && !can_ask()) {
       throw Error(Code::usage,
                   "enroll: nobody is there to take the recovery keys; give --recovery-key-dir");
     }
   }
 
   void hand_over(const VolumePlan& volume, const std::string& uuid, const Secret& key) {
-    const bool nobody_asks = !options_.recovery_key_dir && !can_ask();
+    const bool filed = options_.recovery_key_dir || options_.page.folder;
+    const bool nobody_asks = !filed && !can_ask();
     if (escrows_.keeps(volume.group) && (!escrows_.shows(volume.group) || nobody_asks)) {
       log::note("the recovery key of {} is in escrow, and nowhere else", escaped(volume.path));
       return;
     }
-    if (!options_.recovery_key_dir) {
-      hand_over_on_terminal(volume.path, uuid, key);
-      return;
-    }
+    if (!filed) hand_over_on_terminal(volume.path, uuid, key);
+    if (options_.page.folder) write_recovery_page(options_.page, volume.path, uuid, key);
+    if (!options_.recovery_key_dir) return;
     // The key alone: usable as a key file as it is.
     const Path file =
         *options_.recovery_key_dir / fmt::format("{}-{}.recovery-key", volume.mapping, uuid);
@@ -388,6 +390,7 @@ void add_enroll(CLI::App& app, Session& session) {
   verb->add_flag("--yes", options->yes, "do not ask whether to carry the plan out");
   verb->add_option("--recovery-key-dir", options->recovery_key_dir,
                    "write each recovery key to a file there instead of showing it at the terminal");
+  add_page_options(*verb, options->page);
   add_escrow_fd(*verb, options->escrow_fd);
   verb->add_option("--key-file", options->key_file,
                    "what opens LUKS volumes that others have made; '-' is standard input")

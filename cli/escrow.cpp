@@ -70,10 +70,12 @@ Secret open_blob(const std::string& name, const std::vector<escrow::PrivateKey>&
 
 escrow::Recovered recovered(const EscrowVerb& verb) {
   std::vector<escrow::PrivateKey> keys;
+  keys.reserve(verb.keys.size());
   for (std::size_t i = 0; i < verb.keys.size(); ++i) {
     keys.push_back(escrow::PrivateKey::load(verb.keys[i], passphrase_of(verb, i)));
   }
   std::vector<escrow::OpenedBlob> opened;
+  opened.reserve(verb.blobs.size());
   for (const std::string& name : verb.blobs) {
     opened.push_back({.name = name, .content = escrow::parse_content(open_blob(name, keys))});
   }
@@ -83,7 +85,7 @@ escrow::Recovered recovered(const EscrowVerb& verb) {
 // Where the volume is on this machine; nothing: not here.
 std::optional<Path> find_volume(const EscrowVerb& verb, const escrow::Recovered& recovered) {
   if (verb.volume) return verb.volume;
-  const Path link = "/dev/disk/by-uuid/" + recovered.luks_uuid;
+  Path link = "/dev/disk/by-uuid/" + recovered.luks_uuid;
   if (!std::filesystem::exists(link)) return std::nullopt;
   return link;
 }
@@ -137,7 +139,7 @@ int verify(const EscrowVerb& verb, const Session& session) {
                        {"volume", path ? Json(to_valid_utf8(path->native())) : Json()},
                        {"keyslot", slot ? Json(*slot) : Json()}};
     print_out(json.dump(1) + "\n");
-  } else if (slot) {
+  } else if (slot && path) {
     print_out(fmt::format("the key that was escrowed on {} opens keyslot {} of {}\n",
                           escaped(key.date.substr(0, 10)), *slot, escaped(path->native())));
   } else {
@@ -209,7 +211,8 @@ void renew(const EscrowVerb& verb, const Session& session) {
   escrows.require_ready(group);
   const std::vector<int> old = recovery_keyslots(volume);
   Groups groups(session.options, policy);
-  const Secret existing = way_in(verb.key_file, volume, groups);
+  Fido2 keys(person_at_terminal());
+  const WayIn existing = way_in(verb.key_file, volume, groups, keys);
   const auto event = [&](const std::string& outcome) {
     return Event{.action = "escrow.renew",
                  .outcome = outcome,
@@ -219,7 +222,7 @@ void renew(const EscrowVerb& verb, const Session& session) {
   };
   audit.record(event(std::string(audit_started)));
   const Secret key = new_recovery_key();
-  const int slot = add_recovery_key(volume, &existing, key);
+  const int slot = add_recovery_key(volume, &existing.passphrase, key);
   try {
     note_escrow(volume, slot, escrows.deposit(group, path.native(), volume.uuid(), key));
     if (escrows.shows(group) && can_ask()) hand_over_on_terminal(path.native(), volume.uuid(), key);
@@ -229,6 +232,8 @@ void renew(const EscrowVerb& verb, const Session& session) {
   }
   // The new key opens and others have it: only now do the old ones go. A cut leaves both.
   for (const int gone : old) remove_protector(volume, gone);
+  // Known from now on, and not reported as a keyslot that somebody added.
+  if (existing.material) bind_fully(volume, *existing.material);
   audit.record(event("ok"));
   print_err(
       "volseal: keyslot {} of {} has the new recovery key{}; header backups still hold the old: "

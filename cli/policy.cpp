@@ -108,7 +108,7 @@ Json to_json(const std::vector<TriedEscrow>& escrows) {
                               {"warnings", certificate.warnings}});
     }
     list.push_back({{"group", group->name},
-                    {"threshold", group->escrow->threshold},
+                    {"threshold", escrow.threshold()},
                     {"certificates", std::move(certificates)}});
   }
   return list;
@@ -118,7 +118,7 @@ std::string to_text(const std::vector<TriedEscrow>& escrows) {
   std::string text;
   for (const auto& [group, escrow] : escrows) {
     text += fmt::format("\nEscrow of group {}: {} of {} open it together\n", group->name,
-                        group->escrow->threshold, escrow.certificates().size());
+                        escrow.threshold(), escrow.certificates().size());
     for (const escrow::Certificate& certificate : escrow.certificates()) {
       text += fmt::format("  {}  {}, {}, until {}\n", certificate.fingerprint.substr(0, 16),
                           escaped(certificate.subject), certificate.key, certificate.not_after);

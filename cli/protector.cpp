@@ -237,6 +237,7 @@ void add_protector(CLI::App& app, Session& session) {
       ->add_option("--group", options->group,
                    "the group of the policy, where the volume does not say it")
       ->capture_default_str();
+  add_page_options(*add_verb, options->page);
   add_escrow_fd(*add_verb, options->escrow_fd);
   add_verb->callback([options, &session] { add_protector_to(*options, session); });
 

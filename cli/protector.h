@@ -1,6 +1,7 @@
 // What the verbs under `volseal protector` share.
 #pragma once
 
+#include "cli/recovery_print.h"
 #include "cli/verb.h"
 #include "core/luks/volume.h"
 
@@ -21,6 +22,7 @@ struct ProtectorOptions {
   std::optional<Path> like;
   std::string device;
   std::optional<int> keyslot;
+  PageOptions page;
   std::optional<int> escrow_fd;
   bool json = false;
 };

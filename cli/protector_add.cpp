@@ -37,6 +37,10 @@ Volume load_for_token(const Path& path, const std::string& kind) {
 
 // On a terminal with all that belongs to it; into a pipe the key and nothing else.
 void show(const ProtectorOptions& options, const Volume& volume, const Secret& key) {
+  if (options.page.folder) {
+    write_recovery_page(options.page, options.volume.native(), volume.uuid(), key);
+    return;
+  }
   if (is_terminal(STDOUT_FILENO)) {
     show_recovery_key(STDOUT_FILENO, options.volume.native(), volume.uuid(), key);
     return;

@@ -2,6 +2,7 @@
 
 #include "cli/output.h"
 #include "cli/prompt.h"
+#include "cli/qr_code.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/file.h"
@@ -9,7 +10,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <qrcodegen/qrcodegen.h>
 
 #include <algorithm>
 
@@ -17,20 +17,12 @@ namespace volseal {
 
 namespace {
 
-// Two rows of modules a line of text, in half blocks, light on dark: any telephone reads it. The C
-// library works in buffers that we own, so nothing of the key is left in its memory.
+// Two rows of modules a line of text, in half blocks, light on dark: any telephone reads it.
 Secret qr_text(const Secret& key) {
-  Secret work(qrcodegen_BUFFER_LEN_MAX);
-  Secret code(qrcodegen_BUFFER_LEN_MAX);
-  std::ranges::copy(key.bytes(), work.bytes().begin());
-  if (!qrcodegen_encodeBinary(work.bytes().data(), key.size(), code.bytes().data(),
-                              qrcodegen_Ecc_MEDIUM, qrcodegen_VERSION_MIN, qrcodegen_VERSION_MAX,
-                              qrcodegen_Mask_AUTO, true)) {
-    throw Error(Code::internal, "make a QR code: the key is too long");
-  }
-  constexpr int border = 4;  // ISO/IEC 18004 section 6.3.8
-  const int size = qrcodegen_getSize(code.bytes().data());
-  const auto light = [&](int x, int y) { return !qrcodegen_getModule(code.bytes().data(), x, y); };
+  const QrCode code(key);
+  constexpr int border = QrCode::border;
+  const int size = code.size();
+  const auto light = [&](int x, int y) { return !code.dark(x, y); };
   // Three bytes of UTF-8 a character at the most.
   constexpr std::size_t margins = 8;  // the border on both sides
   const std::size_t side = static_cast<std::size_t>(size) + margins;

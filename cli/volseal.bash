@@ -8,7 +8,7 @@ _volseal() {
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
-    --state | --recovery-key-dir)
+    --state | --recovery-key-dir | --recovery-page-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
       ;;

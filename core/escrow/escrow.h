@@ -28,6 +28,7 @@ class Escrow {
   // Returns once it is acknowledged; throws Error{escrow_refused} where it is not.
   EscrowReceipt deposit(const Of& of, const Secret& key) const;
 
+  int threshold() const { return policy_.threshold; }
   const std::vector<Certificate>& certificates() const { return certificates_; }
 
  private:

@@ -4,11 +4,12 @@
 #include "core/base/handle.h"
 #include "core/base/secret.h"
 
-// Before cms.h, which has its PEM functions only then.
+// clang-format off: cms.h declares its PEM functions only behind pem.h.
 #include <openssl/pem.h>
+#include <openssl/cms.h>
+// clang-format on
 
 #include <openssl/bio.h>
-#include <openssl/cms.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -21,7 +22,6 @@ namespace volseal::escrow {
 using Bio = Handle<BIO, BIO_free_all>;
 using Cms = Handle<CMS_ContentInfo, CMS_ContentInfo_free>;
 using Certificate509 = Handle<X509, X509_free>;
-using Key = Handle<EVP_PKEY, EVP_PKEY_free>;
 
 // Reads what is there, and copies nothing. It must outlive the BIO.
 Bio reader_of(std::span<const std::uint8_t> bytes);

@@ -1,5 +1,6 @@
 // Escrow as people use it: enrolled only once it is acknowledged, listed, verified, opened,
 // renewed.
+#include "cli/qr_code.h"
 #include "tests/support/certificates.h"
 #include "tests/support/image.h"
 
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <sstream>
 
 namespace volseal {
 namespace {
@@ -330,6 +332,79 @@ TEST_F(EscrowVerbTest, AKeyIsShownOnlyWhereThePolicySaysSo) {
   EXPECT_EQ(volseal({"escrow", "open", blob, "--key", key_of(0), "--show"}).status, 64);
   EXPECT_EQ(volseal({"escrow", "open", blob, "--key", key_of(0)}).status, 64);
   EXPECT_EQ(volseal({"escrow", "open", blob, "--key", key_of(0), "--output", key()}).status, 64);
+}
+
+// Each square of the page is a dark module of the code that a terminal shows.
+std::vector<std::pair<int, int>> squares_of(const std::string& html) {
+  std::vector<std::pair<int, int>> squares;
+  const std::size_t begin = html.find(" d=\"") + 4;
+  std::istringstream path(html.substr(begin, html.find('"', begin) - begin));
+  std::string rest;
+  for (char move = 0; path >> move;) {
+    int x = 0;
+    int y = 0;
+    path >> x >> y;
+    squares.emplace_back(x - QrCode::border, y - QrCode::border);
+    std::getline(path, rest, 'z');
+    EXPECT_EQ(move, 'M');
+    EXPECT_EQ(rest, "h1v1h-1");
+  }
+  return squares;
+}
+
+TEST_F(EscrowVerbTest, APageForTheSafeHasTheKeyAndNothingFromElsewhere) {
+  write_file(folder / "policy.toml", "[group.default.tpm]\nenabled = false\n");
+  const Path image = luks2("a<b>&.img");
+  const Path pages = folder / "pages";
+  const Result added =
+      volseal({"protector", "add", "recovery-key", "--recovery-page-dir", pages.native(),
+               "--no-host-name", "--key-file", key(), image.native()});
+  ASSERT_EQ(added.status, 0) << added.err;
+  EXPECT_THAT(added.out, IsEmpty());
+  EXPECT_THAT(added.err, HasSubstr("shred -u"));
+  const Path file = std::filesystem::directory_iterator(pages)->path();
+  EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0600));
+  const std::string html = read_file(file);
+  EXPECT_THAT(html, AllOf(HasSubstr("a&lt;b&gt;&amp;.img"), Not(HasSubstr("a<b>")),
+                          Not(HasSubstr("Machine")), Not(HasSubstr("<script")),
+                          Not(HasSubstr("http:")), Not(HasSubstr("src="))));
+
+  // The key on it opens, and the squares are its code.
+  const std::size_t begin = html.find("class=\"key\">") + 12;
+  std::string text = html.substr(begin, html.find("</p>", begin) - begin);
+  text.erase(text.find("<br>"), 4);
+  write_file(folder / "from-page", text);
+  EXPECT_EQ(cryptsetup_opens(image, folder / "from-page"), 0);
+  const QrCode code(Secret::copy_of(text));
+  std::vector<std::pair<int, int>> dark;
+  for (int y = 0; y < code.size(); ++y) {
+    for (int x = 0; x < code.size(); ++x) {
+      if (code.dark(x, y)) dark.emplace_back(x, y);
+    }
+  }
+  EXPECT_EQ(squares_of(html), dark);
+
+  // With the machine's name, and from an enrollment, with nobody at a terminal.
+  const Path data = ext4("data.img", 64);
+  ASSERT_EQ(
+      volseal({"enroll", "--yes", "--recovery-page-dir", pages.native(), data.native()}).status, 0);
+  const std::string uuid =
+      run_or_throw({"cryptsetup", "luksUUID", data.native()}).output.substr(0, 36);
+  EXPECT_THAT(read_file(pages / (uuid + ".recovery-key.html")), HasSubstr("Machine"));
+}
+
+TEST_F(EscrowVerbTest, ThePolicyIsTriedBeforehand) {
+  const std::vector<std::string> check = {"policy", "check", (folder / "policy.toml").native()};
+  const Result good = volseal(check);
+  EXPECT_EQ(good.status, 0) << good.err;
+  EXPECT_THAT(good.out, AllOf(HasSubstr("1 of 3 open it together"), HasSubstr("CN=carol")));
+  policy(1, "directory = \"/nowhere\"");
+  const Result absent = volseal(check);
+  EXPECT_EQ(absent.status, 78);
+  EXPECT_THAT(absent.err, HasSubstr("[group.default.escrow]: escrow to the directory /nowhere"));
+  policy();
+  write_file(holders[1].certificate, "garbage");
+  EXPECT_EQ(volseal(check).status, 78);
 }
 
 TEST_F(EscrowVerbTest, ADescriptorTakesThePlaceOfTheDestination) {

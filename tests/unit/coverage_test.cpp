@@ -313,6 +313,30 @@ TEST_F(CoverageTest, ALinearWindowIsNoOpenVolumeWhileKeysAreChanged) {
   EXPECT_EQ(verdict("/dev/mapper/window"), Verdict::not_covered);
 }
 
+TEST_F(CoverageTest, AnEscrowIsShownAndItsAbsenceIsAWarningWhereThePolicyWantsIt) {
+  const At at = luks(disk("sda"));
+  EXPECT_EQ(verdict("/dev/sda"), Verdict::covered);
+  policy.groups.at(0).escrow = EscrowPolicy{.certificates = {"/a.pem"}, .directory = "/srv"};
+  EXPECT_EQ(verdict("/dev/sda"), Verdict::covered_weak);
+  EXPECT_THAT(of("/dev/sda").reasons, ElementsAre(HasSubstr("not in escrow")));
+
+  Token token{.id = 2, .type = "volseal-escrow", .escrowed_keyslot = 0};
+  token.certificates = {std::string(64, 'a'), std::string(64, 'b')};
+  token.threshold = 2;
+  token.acknowledged = "2026-05-01T12:00:00.000Z";
+  token.escrowed_to = "command";
+  graph[at].luks->tokens.push_back(token);
+  EXPECT_EQ(verdict("/dev/sda"), Verdict::covered);
+  EXPECT_THAT(of("/dev/sda").protectors, ElementsAre("recovery-key", "tpm"));
+  EXPECT_THAT(to_json(coverage()), HasSubstr(R"("acknowledged": "2026-05-01T12:00:00.000Z")"));
+  EXPECT_THAT(to_text(coverage(), {}), HasSubstr("in escrow since 2026-05-01 with 2 of 2:"));
+
+  // The keyslot is another key's now.
+  graph[at].luks->tokens.back().escrowed_keyslot.reset();
+  EXPECT_EQ(verdict("/dev/sda"), Verdict::covered_weak);
+  EXPECT_THAT(to_text(coverage(), {}), Not(HasSubstr("in escrow since")));
+}
+
 TEST_F(CoverageTest, ATokenWithoutItsKeyslotOpensNothing) {
   graph[luks(disk("sda"))].luks->keyslots.pop_back();
   EXPECT_THAT(of("/dev/sda").protectors, ElementsAre("recovery-key"));
