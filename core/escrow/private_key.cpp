@@ -1,6 +1,3 @@
-// Debian 12 has PKCS#11 for OpenSSL as an engine only; OpenSSL 3 would rather have providers.
-#define OPENSSL_SUPPRESS_DEPRECATED
-
 #include "core/escrow/private_key.h"
 
 #include "core/base/error.h"
