@@ -1,27 +1,20 @@
 #include "cli/escrows.h"
 
+#include "cli/world.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <climits>
 #include <ctime>
 
 namespace volseal {
 
 namespace {
-
-std::string host_name() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
 
 std::string what_of(const EscrowPolicy& policy, std::optional<int> descriptor) {
   if (descriptor) return fmt::format("descriptor {}", *descriptor);

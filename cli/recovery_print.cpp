@@ -1,16 +1,15 @@
 #include "cli/recovery_print.h"
 
 #include "cli/qr_code.h"
+#include "cli/world.h"
 #include "core/base/clock.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <climits>
 
 namespace volseal {
 
@@ -103,11 +102,6 @@ constexpr std::string_view tail =
     R"(<p>Whoever has this key and the disk reads the data. Keep it in a safe, away from the machine; once it
 was used, replace it. On any Linux it opens the volume, letters and dashes as they stand here:</p>
 )";
-
-std::string host_name() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
 
 }  // namespace
 

@@ -10,7 +10,10 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
+#include <array>
+#include <climits>
 #include <optional>
 #include <utility>
 
@@ -112,6 +115,11 @@ GroupMaterial Groups::open(const std::string& name) {
 
 Path audit_log_of(const Options& options) {
   return options.state / "audit.log";
+}
+
+std::string host_name() {
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
 }  // namespace volseal

@@ -45,5 +45,7 @@ class Groups {
 };
 
 Path audit_log_of(const Options& options);
+// This machine's; "" where it has none.
+std::string host_name();
 
 }  // namespace volseal
