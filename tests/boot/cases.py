@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 import struct
 
 from run_case import expect
@@ -70,6 +72,147 @@ def stops(server):
     server.boot(PCR7="another", answers=[("Recovery key or passphrase of root", f"guess {n}\n") for n in range(5)],
                 until=r"root stays locked: 5 tries[\s\S]*" + STOPPED)
     server.not_shown("Please unlock disk")
+
+
+def setting(name, value):
+    def change(folder):
+        path = folder / "etc/volseal/boot.conf"
+        path.write_text(re.sub(rf"^{name}=.*$", f"{name}={value}", path.read_text(), flags=re.MULTILINE))
+
+    return change
+
+
+def stops_by(server, policy, last_words):
+    server.change_initrd(setting("ON_REFUSAL", policy))
+    server.change_initrd(setting("TRIES", 1))
+    server.boot(PCR7="another", answers=[("Recovery key or passphrase of root", "guess\n")],
+                until=r"root stays locked: 1 tries[\s\S]*" + last_words)
+    server.not_shown("Please unlock disk|Spawning shell")
+
+
+@case
+def stop_poweroff(server):
+    """The policy says poweroff: nobody gets a shell."""
+    stops_by(server, "poweroff", "reboot: (Power down|System halted)")
+
+
+@case
+def stop_reboot(server):
+    """The policy says reboot: nobody gets a shell."""
+    stops_by(server, "reboot", "reboot: Restarting system")
+
+
+# What comes after our script on the way to a shell, or to the root: it tells what the latch reads.
+TELL_LATCH = """#!/bin/sh
+case "$1" in prereqs) exit 0 ;; esac
+value=$(TPM2TOOLS_TCTI=swtpm:path=/run/swtpm/socket tpm2 pcrread sha256:15)
+# In one line: unquoted.
+echo $value >/dev/kmsg
+"""
+LATCH_CLOSED = r"15: 0x(?!0{64})[0-9A-F]{64}"
+
+
+def tell_latch(folder, where):
+    script = folder / "scripts" / where / "tell-latch"
+    script.write_text(TELL_LATCH)
+    script.chmod(0o755)
+    order = script.parent / "ORDER"
+    order.write_text(order.read_text() + f'/scripts/{where}/tell-latch "$@"\n')
+
+
+@case
+def break_shell(server):
+    """A shell asked for on the kernel's command line, before any volume is opened: the latch is closed first."""
+    server.change_initrd(lambda folder: tell_latch(folder, "panic"))
+    server.boot(until=LATCH_CLOSED, **{"break": "mount"})
+    server.not_shown("opened by tpm")
+
+
+@case
+def crashed_program(server):
+    """Our program crashes while it opens, and again when it is to close the latch: that is done before the root takes over."""
+    def crash(folder):
+        program = folder / "usr/lib/volseal/volseal-unlock"
+        program.rename(folder / "usr/lib/volseal/real")
+        program.write_text("#!/bin/sh\nif [ ! -e /run/twice ]; then\n  [ ! -e /run/once ] || : >/run/twice\n  : >/run/once\n"
+                           'kill -SEGV $$\nfi\nexec /usr/lib/volseal/real "$@"\n')
+        program.chmod(0o755)
+
+    server.change_initrd(crash)
+    server.boot("test -e /run/twice\n" + NOTHING_IS_RELEASED, answers=[("Please unlock disk root", server.passphrase + "\n")])
+    server.shown("volseal: it failed with status 139")
+
+
+def without(*patterns):
+    def change(folder):
+        for pattern in patterns:
+            found = list(folder.glob(pattern))
+            expect(found, f"the initramfs has no {pattern}")
+            for path in found:
+                path.unlink()
+
+    return change
+
+
+def without_line(path, start):
+    def change(folder):
+        lines = (folder / path).read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(start)]
+        expect(len(kept) < len(lines), f"{path} has no line {start}")
+        (folder / path).write_text("".join(kept))
+
+    return change
+
+
+# What is broken in an initramfs → what is said of it.
+VERDICTS = {
+    "program": (without("usr/lib/volseal/volseal-unlock"), "/usr/lib/volseal/volseal-unlock is not in it"),
+    "library": (without("usr/lib/*/libtss2-esys.so.0"), "/usr/lib/volseal/volseal-unlock does not run"),
+    "script": (without("scripts/local-top/volseal"), "its boot script local-top/volseal is not in it"),
+    "module": (without("usr/lib/modules/*/kernel/drivers/md/dm-crypt.ko"), "the module dm-crypt is not in it"),
+    "cipher": (without("usr/lib/modules/*/kernel/crypto/xts.ko"), "nothing for 'xts' of its cipher is in it"),
+    "driver": (setting("TCTI", ""), "no driver for a TPM is in it"),
+    "crypttab": (without_line("cryptroot/crypttab", "root "), "the initramfs's crypttab has no line for it"),
+    "askpass": (without("usr/lib/cryptsetup/askpass"), "askpass is not in it"),
+    "list": (without_line("etc/volseal/boot.list", "volume data2"), "it is not in the initramfs's list of volumes"),
+    "latch": (without_line("etc/volseal/boot.list", "latch"), "it would not close the latch"),
+}
+VERIFY = """
+verify() {
+  status=0
+  volseal verify-next-boot "/run/window/initrd-$1" >/tmp/said || status=$?
+  cat /tmp/said
+  [ "$status" = "$2" ] || { echo "$1: exit status $status"; exit 1; }
+  grep -F "$3" /tmp/said >/dev/null || { echo "$1: not said: $3"; exit 1; }
+}
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /var/tmp
+"""
+
+
+@case
+def next_boot(server):
+    """verify-next-boot says of an initramfs that opens everything that it does, and of each that lacks something what it lacks."""
+    whole = server.initrd
+    # The guest unpacks each: without what it is not asked about.
+    server.change_initrd(lambda folder: [shutil.rmtree(path, ignore_errors=True) for pattern in ("fs", "net", "drivers/net")
+                                         for path in folder.glob(f"usr/lib/modules/*/kernel/{pattern}")])
+    small = server.initrd.rename(server.work / "initrd-whole")
+    inside = VERIFY + 'verify whole 0 "opens every volume"\n'
+    for name, (change, said) in VERDICTS.items():
+        server.initrd = small
+        server.change_initrd(change)
+        server.initrd.rename(server.work / f"initrd-{name}")
+        inside += f'verify {name} 4 "{said}"\n'
+    # Last, since what they change stays: the approval, and the root's token.
+    inside += """tpm2_pcrextend 7:sha256=$(printf 0%.0s $(seq 64))
+verify whole 4 "group default: this boot's PCRs are not approved"
+token=$(cryptsetup luksDump --dump-json-metadata /dev/ubda | tr -d ' \n\t' | grep -o '"[0-9]*":{"type":"volseal-tpm2"' | grep -o '[0-9]*' | head -1)
+cryptsetup token remove --token-id "$token" /dev/ubda
+verify whole 4 "it has no volseal-tpm2 token"
+"""
+    server.initrd = whole
+    server.boot(inside, timeout=400)
 
 
 def set_pin(server):
