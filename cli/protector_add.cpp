@@ -135,7 +135,7 @@ void add_fido2_to(const ProtectorOptions& options, const Session& session) {
     const int slot = add_fido2(volume, &ways[i].passphrase, enrolled.token, enrolled.passphrase);
     prove_fido2(volume.path(), slot, keys);
     // Known from now on, and not reported as a keyslot that somebody added.
-    if (ways[i].material) bind_fully(volume, *ways[i].material);
+    if (const auto& material = ways[i].material) bind_fully(volume, *material);
     record_protector(session, "protector.add", "ok", volume, "fido2");
     print_err("volseal: keyslot {} of {} opens with the FIDO2 key\n", slot,
               escaped(volume.path().native()));

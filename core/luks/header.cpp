@@ -246,6 +246,11 @@ void read_escrow(const Json& root, const Json& json, Token& token) {
   }
 }
 
+bool is_true(const Json& object, const char* key) {
+  const Json* const found = child(object, key);
+  return found != nullptr && found->is_boolean() && found->get<bool>();
+}
+
 void read_tokens(const Json& root, LuksHeader& header) {
   for (const auto& [id, json] : numbered(root, "tokens")) {
     Token token{.id = id, .type = text_of(*json, "type")};
@@ -258,12 +263,9 @@ void read_tokens(const Json& root, LuksHeader& header) {
     }
     if (token.type == "volseal-tpm2") token.group = text_of(*json, "group");
     if (token.type == "systemd-fido2") {
-      const auto wants = [&](const char* flag) {
-        const Json* const found = child(*json, flag);
-        return found != nullptr && found->is_boolean() && found->get<bool>();
-      };
-      token.two_factors = wants("fido2-up-required") &&
-                          (wants("fido2-clientPin-required") || wants("fido2-uv-required"));
+      token.two_factors =
+          is_true(*json, "fido2-up-required") &&
+          (is_true(*json, "fido2-clientPin-required") || is_true(*json, "fido2-uv-required"));
     }
     if (token.type == "volseal-escrow") read_escrow(root, *json, token);
     header.tokens.push_back(std::move(token));

@@ -141,8 +141,7 @@ void PluggedKey::set_pin(const std::string& pin) {
   const bool was_plugged = plugged_;
   pull_out();
   KeyState state = load_key_state(state_file_);
-  state.pin_hash = sha256({reinterpret_cast<const std::uint8_t*>(pin.data()), pin.size()});
-  state.pin_hash.resize(16);
+  state.pin_hash = pin_hash_of(pin);
   state.tries = KeyState::all_tries;
   save_key_state(state_file_, state);
   if (was_plugged) plug_in();

@@ -23,6 +23,12 @@ const Credential* KeyState::find(std::string_view rp, const Bytes& id) const {
   return found == credentials.end() ? nullptr : &*found;
 }
 
+Bytes pin_hash_of(std::string_view pin) {
+  Bytes hash = sha256({reinterpret_cast<const std::uint8_t*>(pin.data()), pin.size()});
+  hash.resize(16);
+  return hash;
+}
+
 KeyState load_key_state(const Path& file) {
   const auto text = read_file_if_any(file);
   if (!text) return {};

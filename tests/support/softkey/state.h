@@ -22,13 +22,15 @@ struct Credential {
 struct KeyState {
   static constexpr int all_tries = 8;
 
-  Bytes pin_hash;  // the first 16 bytes of SHA-256; empty: no PIN was ever set
+  Bytes pin_hash;  // pin_hash_of: the first 16 bytes of SHA-256; empty: no PIN was ever set
   int tries = all_tries;
   std::uint32_t counter = 0;
   std::vector<Credential> credentials;
 
   const Credential* find(std::string_view rp, const Bytes& id) const;
 };
+
+Bytes pin_hash_of(std::string_view pin);
 
 // A new key where there is no such file.
 KeyState load_key_state(const Path& file);
