@@ -27,10 +27,13 @@ struct Fido2Token {
   std::optional<bool> uv;  // by the key itself, such as a fingerprint
 
   // Who holds the key must know or be something as well.
-  bool is_two_factors() const { return touch == true && (pin == true || uv == true); }
+  bool is_two_factors() const { return touch == true && verifies(); }
+  // The person is verified, which makes it another secret.
+  bool verifies() const { return pin == true || uv == true; }
   // The same credential and salt: the same secret.
   bool same_secret(const Fido2Token& other) const {
-    return rp == other.rp && credential == other.credential && salt == other.salt;
+    return rp == other.rp && credential == other.credential && salt == other.salt &&
+           verifies() == other.verifies();
   }
 };
 

@@ -176,6 +176,21 @@ Attempt Unlocker::by_group(const UnlockTarget& target) {
   return open(checked);
 }
 
+namespace {
+
+// systemd-cryptenroll 252 asks a key that makes credentials without its PIN for the secret without
+// it too, and writes that the PIN is required: what it enrolled, it cannot open itself.
+std::optional<int> open_as_old_systemd(Volume& volume, const UnlockTarget& target, Fido2& keys,
+                                       Fido2Token token) {
+  token.pin = false;
+  token.uv = false;
+  const Fido2Answer answer = keys.open(std::vector{token});
+  if (answer.outcome != Outcome::opened) return std::nullopt;
+  return open(volume, target, answer.passphrase, token.keyslots);
+}
+
+}  // namespace
+
 Attempt Unlocker::by_fido2(const UnlockTarget& target, Fido2& keys, std::optional<int> slot) {
   Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "fido2"};
   const Watch watch(attempt);
@@ -203,8 +218,17 @@ Attempt Unlocker::by_fido2(const UnlockTarget& target, Fido2& keys, std::optiona
     watch.end(answer.outcome, answer.reason);
     return attempt;
   }
-  attempt.keyslot =
-      volseal::open(volume, target, answer.passphrase, tokens.at(answer.token).keyslots);
+  const Fido2Token& token = tokens.at(answer.token);
+  attempt.keyslot = volseal::open(volume, target, answer.passphrase, token.keyslots);
+  if (!attempt.keyslot && token.verifies()) {
+    attempt.keyslot = open_as_old_systemd(volume, target, keys, token);
+    if (attempt.keyslot) {
+      attempt.findings.push_back(fmt::format(
+          "keyslot {} opens by a touch alone, without the PIN that its token asks for, as some "
+          "releases of systemd-cryptenroll left it; add the key anew, and remove it",
+          *attempt.keyslot));
+    }
+  }
   if (attempt.keyslot) {
     watch.end(Outcome::opened);
   } else {

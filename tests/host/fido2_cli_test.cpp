@@ -170,6 +170,30 @@ TEST_F(Fido2CliTest, AVolumeOfSystemdsOpens) {
   EXPECT_EQ(tested.status, 0) << tested.err;
 }
 
+// systemd-cryptenroll 252 with a key that makes credentials without its PIN: the secret is had
+// without it, and the token says otherwise.
+TEST_F(Fido2CliTest, WhatAnOldSystemdCannotOpenItselfOpensAndIsTold) {
+  PluggedKey key(keys, "key", {.makes_without_pin = true});
+  key.set_pin("1234");
+  pins = {"1234"};
+  Fido2Token token = Fido2(person()).enroll("0a1b", "systemd").token;
+  token.pin = false;
+  const Fido2Answer bare = Fido2(person()).open(std::vector{token});
+  ASSERT_EQ(bare.outcome, Outcome::opened) << bare.reason;
+  token.pin = true;
+  token.keyslots = {1};
+  const Path image = luks("disk.img");
+  write_file(folder / "passphrase", bare.passphrase.view());
+  run_or_throw({"cryptsetup", "luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+                "--key-file", key_file(), image.native(), (folder / "passphrase").native()});
+  write_file(folder / "token.json", to_json(token));
+  run_or_throw({"cryptsetup", "token", "import", "--json-file", (folder / "token.json").native(),
+                image.native()});
+  const Result tested = volseal({"protector", "test", "--pin-file", pin_file(), image.native()});
+  EXPECT_EQ(tested.status, 0) << tested.err;
+  EXPECT_THAT(tested.err, HasSubstr("opens by a touch alone"));
+}
+
 TEST_F(Fido2CliTest, ATokenThatIsDamagedTakesNoOtherKeysWay) {
   PluggedKey key(keys, "key");
   key.set_pin("1234");

@@ -89,6 +89,7 @@ TEST_P(Fido2Models, OpenAgainWithWhatTheyWereEnrolledWith) {
 INSTANTIATE_TEST_SUITE_P(Kinds, Fido2Models,
                          ::testing::Values(KeyModel{}, KeyModel{.pin_protocols = {1}},
                                            KeyModel{.pin_protocols = {1}, .ctap21 = false},
+                                           KeyModel{.makes_without_pin = true},
                                            KeyModel{.finger_reader = true},
                                            KeyModel{.pin_protocols = {1}, .finger_reader = true}));
 

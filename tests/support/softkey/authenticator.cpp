@@ -110,7 +110,7 @@ Map Authenticator::get_info() const {
   options.add(value("clientPin"), value(!state_.pin_hash.empty()));
   if (model_.ctap21) {
     options.add(value("pinUvAuthToken"), value(true));
-    options.add(value("makeCredUvNotRqd"), value(true));
+    if (model_.makes_without_pin) options.add(value("makeCredUvNotRqd"), value(true));
   }
   cbor::List protocols;
   for (const int protocol : model_.pin_protocols) protocols.push_back(value(protocol));
@@ -203,8 +203,9 @@ Map Authenticator::make_credential(const Map& in) {
   if (option(in, 7, "rk", false)) throw Refused{Ctap::unsupported_option};
   if (!option(in, 7, "up", true)) throw Refused{Ctap::invalid_option};
   const bool verified = verified_user(request);
-  // Without resident keys "makeCredUvNotRqd" lets it pass; 2.0 wants the PIN once there is one.
-  if (!verified && !model_.ctap21 && !state_.pin_hash.empty()) throw Refused{Ctap::pin_required};
+  // Section 6.1.2, step 6.
+  if (!verified && !model_.makes_without_pin && !state_.pin_hash.empty())
+    throw Refused{Ctap::pin_required};
   wait_for_touch();
   const Credential* known = nullptr;
   if (known_list(in, 5, request.rp, known)) throw Refused{Ctap::credential_excluded};

@@ -67,6 +67,7 @@ struct KeyModel {
   bool ctap21 =
       true;  // else 2.0: no permissions, and one secret whether the user was verified or not
   bool finger_reader = false;
+  bool makes_without_pin = false;  // "makeCredUvNotRqd", although it has a PIN
   bool hmac_secret = true;
 };
 

@@ -1,8 +1,8 @@
 // volseal-softkey: the authenticator as a HID device, by /dev/uhid. The kernel makes a hidraw
 // device of it, and libfido2, systemd and whoever else takes it for a security key of USB.
 //
-//   volseal-softkey --state FILE [--pin PIN] [--touch always|never|FILE] [--name NAME] [--ctap20]
-//   [--finger]
+//   volseal-softkey --state FILE [--pin PIN] [--touch always|never|FILE] [--name NAME]
+//                   [--ctap20] [--finger] [--makes-without-pin]
 //
 // --pin: sets it where the state has none. --touch FILE: it is touched while that file exists. Runs
 // until it is killed, which is the plug being pulled. For tests: the PIN is on its command line.
@@ -143,6 +143,8 @@ Settings parse(std::span<char*> words) {
     } else if (word == "--ctap20") {
       settings.model.ctap21 = false;
       settings.model.pin_protocols = {1};
+    } else if (word == "--makes-without-pin") {
+      settings.model.makes_without_pin = true;
     } else if (word == "--finger") {
       settings.model.finger_reader = true;
     } else {
