@@ -16,6 +16,7 @@
 #include "core/base/human.h"
 #include "core/base/log.h"
 #include "core/discover/discover.h"
+#include "core/enroll/crew.h"
 #include "core/enroll/executor.h"
 #include "core/plan/plan.h"
 #include "core/protect/recovery_key.h"
@@ -23,6 +24,8 @@
 #include "core/unlock/unlocker.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +35,7 @@
 #include <csignal>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -52,7 +56,8 @@ struct EnrollOptions {
   PageOptions page;
   std::optional<int> escrow_fd;
   std::optional<Path> key_file;
-  std::uint64_t io_limit = 0;  // bytes per second; 0: none
+  std::uint64_t io_limit = 0;  // bytes per second, of all volumes together; 0: none
+  unsigned jobs = 4;
   std::string progress = "text";
   bool json = false;
   bool pause = false;
@@ -69,22 +74,15 @@ extern "C" void on_stop_signal(int /*signal*/) {
   stop_wanted = true;
 }
 
-// Keeps work to so many bytes a second, from the first call on.
+// Keeps all work together to so many bytes a second.
 class Throttle {
  public:
   explicit Throttle(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
 
   // `done` bytes of one piece of work. Returns when it is time to go on, or a stop is wanted.
-  void pace(std::uint64_t done) {
+  void pace(const std::string& what, std::uint64_t done) {
     if (rate_ == 0) return;
-    const auto now = Clock::now();
-    if (!begun_ || done < first_) {
-      begun_ = now;
-      first_ = done;
-    }
-    const auto due =
-        *begun_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
-                      static_cast<double>(done - first_) / static_cast<double>(rate_)));
+    const auto due = due_after(what, done);
     while (!stop_wanted && Clock::now() < due) {
       std::this_thread::sleep_for(std::min<Clock::duration>(due - Clock::now(), 100ms));
     }
@@ -92,9 +90,36 @@ class Throttle {
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  Clock::time_point due_after(const std::string& what, std::uint64_t done) {
+    const std::scoped_lock lock(mutex_);
+    const auto [last, is_new] = last_.try_emplace(what, done);
+    const std::uint64_t moved = is_new || done < last->second ? 0 : done - last->second;
+    last->second = done;
+    due_ = std::max(due_, Clock::now()) +
+           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+               static_cast<double>(moved) / static_cast<double>(rate_)));
+    return due_;
+  }
+
   std::uint64_t rate_;
-  std::optional<Clock::time_point> begun_;
-  std::uint64_t first_ = 0;
+  std::mutex mutex_;
+  Clock::time_point due_;
+  std::map<std::string, std::uint64_t> last_;
+};
+
+// A person reads and answers meanwhile.
+class Reading {
+ public:
+  explicit Reading(EnrollReport& report) : report_(report) { report_.person_reads(true); }
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
+  Reading(Reading&&) = delete;
+  Reading& operator=(Reading&&) = delete;
+  ~Reading() { report_.person_reads(false); }
+
+ private:
+  EnrollReport& report_;
 };
 
 class EnrollRun {
@@ -150,10 +175,14 @@ class EnrollRun {
     if (!options_.yes && !confirm("Carry this out?")) {
       throw Error(Code::usage, "enroll: not confirmed; say --yes where there is no terminal");
     }
+    const DeviceGraph graph = take_graph();
+    std::vector<Job> jobs;
     for (const VolumePlan& volume : plan.volumes) {
       if (!is_work(volume.task) || is_unfinished(volume)) continue;
-      attempt(volume, [&] { executor_.enroll(volume); });
+      jobs.push_back({spindles_of(graph, volume),
+                      [&] { attempt(volume, [&] { executor_.enroll(volume); }); }});
     }
+    run_jobs(jobs, options_.jobs, turn_);
     if (plan.has_obstacles()) status_ = std::max(status_, exit_status::refused);
     return status_;
   }
@@ -167,13 +196,24 @@ class EnrollRun {
 
   void finish_what_was_cut_off() {
     executor_.journal().remove_strays();
-    for (JournalEntry& entry : executor_.journal().unfinished()) {
-      const VolumePlan plan = entry.plan;
-      uuids_[plan.path] = entry.luks_uuid;
-      log::note("going on with {}, which was cut off while {}", escaped(plan.path),
+    const std::vector<JournalEntry> entries = executor_.journal().unfinished();
+    if (entries.empty()) return;
+    const DeviceGraph graph = take_graph();
+    std::vector<Job> jobs;
+    for (const JournalEntry& entry : entries) {
+      uuids_[entry.plan.path] = entry.luks_uuid;
+      log::note("going on with {}, which was cut off while {}", escaped(entry.plan.path),
                 to_string(entry.phase));
-      attempt(plan, [&] { executor_.resume(std::move(entry)); });
+      jobs.push_back({spindles_of(graph, entry.plan),
+                      [&] { attempt(entry.plan, [&] { executor_.resume(entry); }); }});
     }
+    run_jobs(jobs, options_.jobs, turn_);
+  }
+
+  static std::set<std::string> spindles_of(const DeviceGraph& graph, const VolumePlan& volume) {
+    // Should names have changed since a journal was written, it costs speed and nothing else.
+    const auto at = graph.find(volume.path);
+    return at ? graph.spindles_below(*at) : std::set<std::string>();
   }
 
   // One volume's failure keeps no other one from being encrypted; a stop does.
@@ -206,8 +246,21 @@ class EnrollRun {
     for (const JournalEntry& entry : Journal(session_.options.state).unfinished())
       add(entry.plan.path);
     DeviceGraph graph = scan();
-    for (const Path& image : images) graph.devices.push_back(scan_image(image));
+    for (const Path& image : images) {
+      graph.devices.push_back(scan_image(image));
+      if (const auto below = holder_of(graph, image))
+        graph.devices.back().backing_device = graph[*below].name;
+    }
     return graph;
+  }
+
+  static std::optional<DeviceIndex> holder_of(const DeviceGraph& graph, const Path& image) {
+    struct stat info{};
+    if (::stat(image.c_str(), &info) != 0) return std::nullopt;
+    for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
+      if (graph[at].major == major(info.st_dev) && graph[at].minor == minor(info.st_dev)) return at;
+    }
+    return std::nullopt;
   }
 
   // What can be seen beforehand to be missing stops all of it, before anything is unmounted.
@@ -234,7 +287,10 @@ class EnrollRun {
       log::note("the recovery key of {} is in escrow, and nowhere else", escaped(volume.path));
       return;
     }
-    if (!filed) hand_over_on_terminal(volume.path, uuid, key);
+    if (!filed) {
+      const Reading reading(report_);
+      hand_over_on_terminal(volume.path, uuid, key);
+    }
     if (options_.page.folder) write_recovery_page(options_.page, volume.path, uuid, key);
     if (!options_.recovery_key_dir) return;
     // The key alone: usable as a key file as it is.
@@ -264,7 +320,7 @@ class EnrollRun {
       if (header.opens_with(candidate)) return std::move(candidate);
     }
     if (!options_.key_file) {
-      report_.interrupt();
+      const Reading reading(report_);
       if (auto typed = ask_secret(fmt::format("What opens {} now", escaped(volume.path)))) {
         if (auto recovery = normalized_recovery_key(*typed)) typed = std::move(recovery);
         if (header.opens_with(*typed)) return std::move(*typed);
@@ -304,16 +360,17 @@ class EnrollRun {
         .hand_over = [this](const VolumePlan& volume, const std::string& uuid,
                             const Secret& key) { hand_over(volume, uuid, key); },
         .ask_secret =
-            [](const VolumePlan& volume, const std::string& why) {
+            [this](const VolumePlan& volume, const std::string& why) {
+              const Reading reading(report_);
               print_err("volseal: {}: {}\n", escaped(volume.path), escaped(why));
               return ask_secret(fmt::format("Recovery key of {}", escaped(volume.path)));
             },
         .on_step = [this](const VolumePlan& volume,
                           const std::string& step) { report_.step(volume, step); },
         .progress =
-            [this](std::uint64_t done, std::uint64_t total) {
-              report_.progress(done, total);
-              throttle_.pace(done);
+            [this](const VolumePlan& volume, std::uint64_t done, std::uint64_t total) {
+              report_.progress(volume, done, total);
+              throttle_.pace(volume.path, done);
               return !stop_wanted;
             },
         .record =
@@ -328,6 +385,7 @@ class EnrollRun {
                              .detail = {{"task", std::string(to_string(volume.task))},
                                         {"rule", volume.rule}}});
             },
+        .turn = &turn_,
     };
   }
 
@@ -341,6 +399,7 @@ class EnrollRun {
   std::map<std::string, std::string> uuids_;  // by path, as they become known
   EnrollReport report_;
   Throttle throttle_;
+  std::mutex turn_;
   Executor executor_;
   int status_ = exit_status::good;
 };
@@ -401,6 +460,11 @@ void add_enroll(CLI::App& app, Session& session) {
         const auto bytes = parse_size(text);
         return bytes && *bytes > 0 ? std::string() : "'" + text + "' is no size such as 50 MiB";
       });
+  verb->add_option("--jobs", options->jobs,
+                   "volumes to work on at once, at most; never two on one rotating disk")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   verb->add_option("--progress", options->progress,
                    "text, or json: one JSON line an event on standard output")
       ->check(CLI::IsMember({"text", "json"}))

@@ -19,6 +19,7 @@ void EnrollReport::event(const char* name, const Json& fields) {
 }
 
 void EnrollReport::plan(const Plan& plan) {
+  const std::scoped_lock lock(mutex_);
   for (const VolumePlan& volume : plan.volumes) {
     if (volume.task != Task::refuse) continue;
     Json obstacles = Json::array();
@@ -33,36 +34,45 @@ void EnrollReport::plan(const Plan& plan) {
 }
 
 void EnrollReport::step(const VolumePlan& volume, const std::string& step) {
-  bar_.reset();
-  last_percent_ = -1;
-  at_work_ = volume.path;
+  const std::scoped_lock lock(mutex_);
+  bars_.finish(escaped(volume.path));
+  bars_.interrupt();
+  last_percent_[volume.path] = -1;
   if (style_ == ReportStyle::events) {
     event("step", {{"path", to_valid_utf8(volume.path)}, {"step", step}});
   } else {
-    log::note("{}: {}", escaped(at_work_), step);
+    log::note("{}: {}", escaped(volume.path), step);
   }
 }
 
-void EnrollReport::progress(std::uint64_t done, std::uint64_t total) {
+void EnrollReport::progress(const VolumePlan& volume, std::uint64_t done, std::uint64_t total) {
+  const std::scoped_lock lock(mutex_);
   if (style_ != ReportStyle::events) {
-    if (!bar_) bar_.emplace(escaped(at_work_));
-    bar_->update(done, total);
+    if (!person_reads_) bars_.update(escaped(volume.path), done, total);
     return;
   }
   // One line a percent: enough to draw a bar, too few to fill a pipe.
   const int percent =
       total == 0 ? 100
                  : static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(total));
-  if (percent == last_percent_) return;
-  last_percent_ = percent;
-  event(
-      "progress",
-      {{"path", to_valid_utf8(at_work_)}, {"done", done}, {"total", total}, {"percent", percent}});
+  if (percent == std::exchange(last_percent_[volume.path], percent)) return;
+  event("progress", {{"path", to_valid_utf8(volume.path)},
+                     {"done", done},
+                     {"total", total},
+                     {"percent", percent}});
+}
+
+void EnrollReport::person_reads(bool reads) {
+  const std::scoped_lock lock(mutex_);
+  if (reads) bars_.interrupt();
+  person_reads_ = reads;
 }
 
 void EnrollReport::volume(const VolumePlan& volume, const std::string& luks_uuid,
                           const std::string& outcome, const std::string& error) {
-  bar_.reset();
+  const std::scoped_lock lock(mutex_);
+  bars_.finish(escaped(volume.path));
+  bars_.interrupt();
   Json one = {{"path", to_valid_utf8(volume.path)},
               {"task", to_string(volume.task)},
               {"outcome", outcome},
@@ -78,7 +88,8 @@ void EnrollReport::volume(const VolumePlan& volume, const std::string& luks_uuid
 }
 
 void EnrollReport::end(int status) {
-  bar_.reset();
+  const std::scoped_lock lock(mutex_);
+  bars_.interrupt();
   const Json result = {{"schema", "volseal-enroll/1"},
                        {"status", status},
                        {"volumes", volumes_},

@@ -8,7 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
-#include <optional>
+#include <map>
+#include <mutex>
 #include <string>
 
 namespace volseal {
@@ -19,18 +20,19 @@ enum class ReportStyle {
   result,  // one JSON value at the end, "schema": "volseal-enroll/1"; steps as with text
 };
 
+// Its functions may be called by several threads at once.
 class EnrollReport {
  public:
   explicit EnrollReport(ReportStyle style) : style_(style) {}
 
   void plan(const Plan& plan);
   void step(const VolumePlan& volume, const std::string& step);
-  void progress(std::uint64_t done, std::uint64_t total);
+  void progress(const VolumePlan& volume, std::uint64_t done, std::uint64_t total);
   // `outcome`: "done", "failed", "paused". `error`: of Error::what(), for the last two.
   void volume(const VolumePlan& volume, const std::string& luks_uuid, const std::string& outcome,
               const std::string& error = {});
-  // Before a person is asked something.
-  void interrupt() { bar_.reset(); }
+  // While a person is asked something nothing is drawn.
+  void person_reads(bool reads);
   void end(int status);
 
  private:
@@ -38,9 +40,10 @@ class EnrollReport {
   static void event(const char* name, const Json& fields);
 
   ReportStyle style_;
-  std::string at_work_;
-  std::optional<Progress> bar_;
-  int last_percent_ = -1;
+  std::mutex mutex_;
+  Progress bars_;
+  bool person_reads_ = false;
+  std::map<std::string, int> last_percent_;  // by path
   Json volumes_ = Json::array();
   Json refused_ = Json::array();
 };

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -195,6 +196,8 @@ struct DeviceGraph {
   std::vector<DeviceIndex> closure_below(DeviceIndex at) const;
   // The bottoms of closure_below: whole disks, files, network devices.
   std::vector<DeviceIndex> disks_below(DeviceIndex at) const;
+  // The rotating ones of those, by name; below a loop device or file those that hold the file.
+  std::set<std::string> spindles_below(DeviceIndex at) const;
 };
 
 // Those of its links that stay with the device while its content changes.

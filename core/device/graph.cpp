@@ -50,6 +50,27 @@ std::vector<DeviceIndex> DeviceGraph::disks_below(DeviceIndex at) const {
   return result;
 }
 
+std::set<std::string> DeviceGraph::spindles_below(DeviceIndex at) const {
+  std::set<std::string> result;
+  std::vector<bool> seen(devices.size(), false);
+  std::vector<DeviceIndex> stack{at};
+  while (!stack.empty()) {
+    const DeviceIndex top = stack.back();
+    stack.pop_back();
+    for (const DeviceIndex index : disks_below(top)) {
+      if (seen[index]) continue;
+      seen[index] = true;
+      const Device& disk = devices[index];
+      if (const auto holder = find(disk.backing_device); holder && !disk.backing_device.empty()) {
+        stack.push_back(*holder);
+      } else if (disk.rotational) {
+        result.insert(disk.name);
+      }
+    }
+  }
+  return result;
+}
+
 std::string_view to_string(DeviceKind kind) {
   switch (kind) {
     case DeviceKind::disk: return "disk";

@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/base/process.h"
 #include "core/enroll/blank.h"
+#include "core/enroll/crew.h"
 #include "core/enroll/filesystem.h"
 #include "core/luks/backup.h"
 #include "core/luks/encryption.h"
@@ -369,14 +370,14 @@ JournalEntry Executor::prepare(const VolumePlan& plan, const Path& device,
     prove_group_protector(header, *world_.protector);
     world_.record(plan, entry.luks_uuid, "keyslot.add", "ok");
   }
-  fresh_recovery_ = std::move(recovery);
-  fresh_id_ = entry.id;
+  fresh_recovery_[entry.id] = std::move(recovery);
   sync_fd(open_file(header, O_RDONLY).get(), header.native());
   journal_.write(entry);
   return entry;
 }
 
 void Executor::carry_on(JournalEntry entry, const Path& device) {
+  const Finally forget([&] { fresh_recovery_.erase(entry.id); });
   const auto phases = phases_of(entry.plan.task);
   const auto first = std::ranges::find(phases, entry.phase);
   if (first == phases.end()) {
@@ -405,7 +406,10 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
       if (entry.shrunk == 0) return;
       // The device itself is not written. Again: on a new snapshot.
       say(entry, fmt::format("shrinking the file system to {}", human_size(entry.shrunk)));
-      shrinking(entry, device).on_snapshot(entry.shrunk, entry.moved);
+      {
+        const Interlude interlude(world_.turn);
+        shrinking(entry, device).on_snapshot(entry.shrunk, entry.moved);
+      }
       return;
     case Phase::masking:
       // What is cleared is in the snapshot's store, so the merge brings it back.
@@ -413,7 +417,10 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
       return;
     case Phase::merging:
       // device-mapper notes in the store what has been merged, and goes on there.
-      if (entry.shrunk != 0) shrinking(entry, device).merge();
+      if (entry.shrunk != 0) {
+        const Interlude interlude(world_.turn);
+        shrinking(entry, device).merge();
+      }
       return;
     case Phase::wiping:
       // Nothing of the file system is there any more, and the store is merged. Again: from the
@@ -455,6 +462,15 @@ void Executor::perform(const JournalEntry& entry, const Path& device) {
   }
 }
 
+// While it goes on others may have the turn.
+bool Executor::apart(const JournalEntry& entry, const Secret& secret,
+                     const std::function<bool(const Secret&, const GoOn&)>& work) const {
+  const Interlude interlude(world_.turn);
+  return run_apart(secret, work, [&](std::uint64_t done, std::uint64_t total) {
+    return world_.progress(entry.plan, done, total);
+  });
+}
+
 Shrinking Executor::shrinking(const JournalEntry& entry, const Path& device) const {
   return {device, journal_.snapshot_store(entry.id), "volseal-" + entry.id};
 }
@@ -473,7 +489,9 @@ void Executor::extend(const JournalEntry& entry, const Path& device) const {
 
 void Executor::wipe(const JournalEntry& entry, const Path& device) const {
   say(entry, "zeroing what is free");
-  if (!zero_tail(device, entry.window, world_.progress)) {
+  if (!apart(entry, {}, [&](const Secret&, const GoOn& go_on) {
+        return zero_tail(device, entry.window, go_on);
+      })) {
     world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
     throw Error(Code::interrupted, "zero the free end of {}: stopped; its data is safe",
                 entry.plan.path);
@@ -591,7 +609,8 @@ JournalEntry Executor::convert(const VolumePlan& plan, const Path& device,
 }
 
 Secret Executor::secret_for(const JournalEntry& entry, const Volume& volume) {
-  if (fresh_recovery_ && fresh_id_ == entry.id) return fresh_recovery_->clone();
+  const auto fresh = fresh_recovery_.find(entry.id);
+  if (fresh != fresh_recovery_.end()) return fresh->second.clone();
   std::string why = "this volume has no TPM protector";
   if (const auto found = find_group_token(volume)) {
     try {
@@ -650,7 +669,9 @@ void Executor::encrypt(const JournalEntry& entry, const Path& device) {
     return secret_for(entry, volume);
   }();
   say(entry, "encrypting");
-  if (!InPlaceEncryption::run(head.path(), secret, world_.progress)) {
+  if (!apart(entry, secret, [&](const Secret& copy, const GoOn& go_on) {
+        return InPlaceEncryption::run(head.path(), copy, go_on);
+      })) {
     world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
     throw Error(Code::interrupted,
                 "encrypt {}: stopped; its data is safe and half of it may be encrypted",
@@ -666,7 +687,8 @@ void Executor::fill(const JournalEntry& entry, const Path& device) {
   if (plan.task == Task::encrypt_swap) {
     // mkswap writes the head only, and the rest holds what was in memory: keys, passwords, files.
     say(entry, "overwriting what was swapped out");
-    if (!zero_tail(mapping, 0, world_.progress)) {
+    if (!apart(entry, {},
+               [&](const Secret&, const GoOn& go_on) { return zero_tail(mapping, 0, go_on); })) {
       throw Error(Code::interrupted, "overwrite the old swap area {}: stopped", plan.path);
     }
     say(entry, "making the swap area");
@@ -701,7 +723,6 @@ void Executor::map(const JournalEntry& entry, const Path& device) {
 
 // Into the use that it had before, or that the policy wants for it.
 void Executor::put_back(const JournalEntry& entry, const Path& device) {
-  const Finally forget([&] { fresh_recovery_.reset(); });
   if (!is_block_device(device)) return;
   // It was closed, and stays so until the next boot or 'volseal unlock'.
   if (entry.plan.task == Task::convert) return;

@@ -17,6 +17,8 @@
 #include "core/protect/group_protector.h"
 
 #include <functional>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,12 +45,15 @@ struct EnrollWorld {
   // Asks for a recovery key when the TPM does not answer while resuming; nothing: nobody there.
   std::function<std::optional<Secret>(const VolumePlan&, const std::string& why)> ask_secret;
   std::function<void(const VolumePlan&, const std::string& step)> on_step;
-  // Bytes; false stops at the next safe point.
-  EncryptionProgress progress;
+  // Of long work. Called without the turn.
+  std::function<bool(const VolumePlan&, std::uint64_t done, std::uint64_t total)> progress;
   // One line an event, before and after what cannot be undone.
   std::function<void(const VolumePlan&, const std::string& luks_uuid, const std::string& action,
                      const std::string& outcome)>
       record;
+  // Held by who calls the executor, where several volumes are worked on at once: long work lets go
+  // of it. All other functions here are called with it held.
+  std::mutex* turn = nullptr;
 };
 
 struct EnrollSettings {
@@ -101,6 +106,8 @@ class Executor {
   void map(const JournalEntry& entry, const Path& device);
   void put_back(const JournalEntry& entry, const Path& device);
   bool uses_tpm(const VolumePlan& plan) const;
+  bool apart(const JournalEntry& entry, const Secret& secret,
+             const std::function<bool(const Secret&, const GoOn&)>& work) const;
   Shrinking shrinking(const JournalEntry& entry, const Path& device) const;
   Secret secret_for(const JournalEntry& entry, const Volume& volume);
   Path find_again(const JournalEntry& entry, const DeviceGraph& graph) const;
@@ -110,9 +117,9 @@ class Executor {
   EnrollSettings settings_;
   EnrollWorld world_;
   Journal journal_;
-  // The recovery key of the volume at work, until it is done: what opens it where there is no TPM.
-  std::optional<Secret> fresh_recovery_;
-  std::string fresh_id_;
+  // The recovery keys of the volumes at work, by their journals: what opens them where there is no
+  // TPM.
+  std::map<std::string, Secret> fresh_recovery_;
 };
 
 }  // namespace volseal

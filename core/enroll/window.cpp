@@ -32,8 +32,7 @@ Window::~Window() {
   static_cast<void>(run({"dmsetup", "remove", "--retry", name_}));
 }
 
-bool zero_tail(const Path& device, std::uint64_t begin,
-               const std::function<bool(std::uint64_t, std::uint64_t)>& go_on) {
+bool zero_tail(const Path& device, std::uint64_t begin, const GoOn& go_on) {
   constexpr std::uint64_t chunk = 64ULL << 20U;
   const UniqueFd fd = open_file(device, O_WRONLY | O_EXCL);
   const std::uint64_t end = size_of(fd.get(), device);

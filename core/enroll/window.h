@@ -4,10 +4,10 @@
 // that was cut off opens without.
 #pragma once
 
+#include "core/base/apart.h"
 #include "core/base/file.h"
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 namespace volseal {
@@ -33,7 +33,6 @@ class Window {
 // Zeros from `begin` to the end of a block device, by the kernel, which lets the device do it where
 // it can: what is there reads as zeros when this returns (ioctl BLKZEROOUT). `go_on` gets bytes
 // done and in all; false stops. Returns whether it came to the end. Throws Error{io}.
-bool zero_tail(const Path& device, std::uint64_t begin,
-               const std::function<bool(std::uint64_t, std::uint64_t)>& go_on);
+bool zero_tail(const Path& device, std::uint64_t begin, const GoOn& go_on);
 
 }  // namespace volseal

@@ -16,14 +16,14 @@ namespace volseal {
 namespace {
 
 struct Reporter {
-  const EncryptionProgress* progress;
+  const GoOn* go_on;
   bool stopped = false;
 
   // libcryptsetup: anything but zero stops at the next hot zone.
   static int call(std::uint64_t size, std::uint64_t offset, void* self) {
     auto& reporter = *static_cast<Reporter*>(self);
     try {
-      if ((*reporter.progress)(offset, size)) return 0;
+      if ((*reporter.go_on)(offset, size)) return 0;
     } catch (...) {
       // Nothing may be thrown through C; a progress bar that fails is no reason to go on blindly.
       reporter.stopped = true;
@@ -84,8 +84,7 @@ InPlaceEncryption::State InPlaceEncryption::state(const Path& device) {
               device.native());
 }
 
-bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
-                            const EncryptionProgress& progress) {
+bool InPlaceEncryption::run(const Path& device, const Secret& passphrase, const GoOn& go_on) {
   const Volume volume = Volume::load(device);
   crypt_device* const raw = volume.device_.get();
   crypt_params_reencrypt parameters{};
@@ -107,7 +106,7 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
   }
   int r = prepare(CRYPT_REENCRYPT_RESUME_ONLY);
   if (r < 0) volume.fail(r, "resume the encryption of");
-  Reporter reporter{.progress = &progress};
+  Reporter reporter{.go_on = &go_on};
   r = crypt_reencrypt_run(raw, Reporter::call, &reporter);
   if (reporter.stopped) return false;
   if (r < 0) volume.fail(r, "encrypt");

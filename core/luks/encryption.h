@@ -11,21 +11,18 @@
 //              old copy stays until the new is synced), so a cut loses nothing, at any point.
 #pragma once
 
+#include "core/base/apart.h"
 #include "core/base/file.h"
 #include "core/base/secret.h"
 #include "core/luks/volume.h"
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 namespace volseal {
 
 // The room that an encryption in place takes from a volume, bytes: header and moved first segment.
 constexpr std::uint64_t in_place_bytes = 2 * header_bytes;
-
-// Bytes done and in all. False: stop at the next safe point.
-using EncryptionProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
 class InPlaceEncryption {
  public:
@@ -38,9 +35,9 @@ class InPlaceEncryption {
   enum class State { none, clean, crashed };
   static State state(const Path& device);
 
-  // Goes on until it is done (true) or `progress` says stop (false). Repairs a crashed hot zone
+  // Goes on until it is done (true) or `go_on` says stop (false). Repairs a crashed hot zone
   // first. The volume must not be open. Throws Error{wrong_secret, busy, io, damaged}.
-  static bool run(const Path& device, const Secret& passphrase, const EncryptionProgress& progress);
+  static bool run(const Path& device, const Secret& passphrase, const GoOn& go_on);
 };
 
 // Writes the header file to the head of the device, syncs, and reads it back. `replaces_data`: what

@@ -4,7 +4,7 @@
 Both get equal images with an ext4 and files, the same cipher, sector size, key derivation and resilience (data shift),
 and both shrink the file system first. What only volseal does is counted for it: two protectors, each proven, the TPM,
 header backup, journal. The data phase alone is cryptsetup's --resume-only and volseal's step "encrypting".
-Called by ./dev bench enroll [--size MIB] [--rounds N] [--volumes N].
+Called by ./dev bench enroll [--size MIB] [--rounds N] [--volumes N] [--folder DIR].
 """
 
 import argparse
@@ -62,7 +62,8 @@ class Bench:
         """Written out, so that neither has to fill holes, and nobody's write-back disturbs the other."""
         copy = self.folder / name
         run("cp", "--sparse=never", image, copy)
-        run("sync", copy)
+        # Nor does what the other has left to write: its image is gone, but not its journal and its discards.
+        run("sync", "--file-system", copy)
         return copy
 
     def by_volseal(self, image):
@@ -144,10 +145,11 @@ def main():
     parser.add_argument("--size", type=int, default=512, metavar="MIB")
     parser.add_argument("--rounds", type=int, default=9, metavar="N")
     parser.add_argument("--volumes", type=int, default=64, metavar="N")
+    # Not /tmp, which may be memory.
+    parser.add_argument("--folder", default="/var/tmp", metavar="DIR", help="where the images lie; /dev/shm is a disk that costs nothing")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # Not /tmp, which may be memory.
-    with tempfile.TemporaryDirectory(prefix="volseal-bench.", dir="/var/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="volseal-bench.", dir=options.folder) as name:
         bench = Bench(Path(name), options.volseal)
         bench.start_tpm()
         try:

@@ -288,6 +288,47 @@ TEST_F(CliTest, SpeaksJsonWhileItEnrollsAndPauses) {
   EXPECT_THAT(volseal({"enroll", "--pause"}).out, HasSubstr("no enrollment is going on"));
 }
 
+// Both are being encrypted when the stop comes; both go on.
+TEST_F(CliTest, EncryptsTwoVolumesAtOnce) {
+  const Path one = ext4("one.img", 96);
+  // Where no disk turns for both.
+  const Path memory = "/dev/shm" / folder.filename();
+  std::filesystem::create_directory(memory);
+  const Finally tidy([&] { std::filesystem::remove_all(memory); });
+  const Path two = memory / "two.img";
+  std::filesystem::copy_file(ext4("two.img", 96), two);
+  const std::vector<std::string> enroll = {
+      "enroll",     "--yes", "--recovery-key-dir", (folder / "keys").native(),
+      "--progress", "json",  one.native(),         two.native()};
+  const auto progress_of = [](const std::string& out, const Path& image) {
+    return out.find(R"("event":"progress","path":")" + image.native()) != std::string::npos;
+  };
+  auto slowly = enroll;
+  slowly.insert(slowly.end(), {"--io-limit", "10K", "--jobs", "2"});
+  std::jthread pause([&] {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+    for (std::string out; std::chrono::steady_clock::now() < give_up;) {
+      if (std::filesystem::exists(folder / "stdout")) out = read_file(folder / "stdout");
+      if (progress_of(out, one) && progress_of(out, two)) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    run({VOLSEAL_BINARY, "--state", (folder / "state").native(), "enroll", "--pause"});
+  });
+  const Result stopped = volseal(slowly);
+  pause.join();
+  EXPECT_EQ(stopped.status, 4);
+  EXPECT_TRUE(progress_of(stopped.out, one) && progress_of(stopped.out, two)) << stopped.out;
+  const auto result = nlohmann::json::parse(stopped.out.substr(stopped.out.rfind("\n{") + 1));
+  ASSERT_EQ(result.at("volumes").size(), 2U);
+  for (const auto& volume : result.at("volumes")) EXPECT_EQ(volume.at("outcome"), "paused");
+
+  ASSERT_EQ(volseal(enroll).status, 0);
+  for (const Path& image : {one, two}) {
+    EXPECT_EQ(volseal({"unlock", "--test", image.native()}).status, 0);
+    EXPECT_EQ(volseal({"check", image.native()}).status, 0);
+  }
+}
+
 class AdoptTest : public CliTest, public ::testing::WithParamInterface<const char*> {};
 
 // Somebody else's LUKS volume, of either version: protectors are added, and their key stays.

@@ -71,7 +71,7 @@ class EnrollTest : public ImageTest {
                   cut_here();
                 },
             .progress =
-                [this](std::uint64_t, std::uint64_t) {
+                [this](const VolumePlan&, std::uint64_t, std::uint64_t) {
                   return progress_calls_left == -1 || progress_calls_left-- > 0;
                 },
             .record = [this](const VolumePlan&, const std::string&, const std::string&,

@@ -51,7 +51,7 @@ bring_up() {
   swapon -a || true
 }
 
-enroll_server() { volseal enroll --unmount --yes --recovery-key-dir "$keys"; }
+enroll_server() { volseal enroll --unmount --yes --recovery-key-dir "$keys" "$@"; }
 
 # --- where it stands -----------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ tell_volume_keys() {
 # BRING_UP: yes, when the machine starts up before somebody goes on. CUT_AT: before which step
 # tests/support/cut_here.cpp asks for the cut; none.
 cut_enrollment() {
-  local begun
+  local begun at_once=()
   dmesg -n 1
   set_up_server
   where_it_stands >/window/stands
@@ -259,11 +259,13 @@ cut_enrollment() {
   if [[ $CUT_AT != none ]]; then
     mkdir /run/cut
     echo "$CUT_AT" >/run/cut/at
+    # Else the steps come in another order each time.
+    at_once=(--jobs 1)
     echo "$BUILD/tests/support/libvolseal_cut_here.so" >/etc/ld.so.preload
   fi
   begun=${EPOCHREALTIME//[.,]/}
   echo "ENROLLMENT BEGINS"
-  enroll_server || fail "enroll ends with status $?"
+  enroll_server "${at_once[@]}" || fail "enroll ends with status $?"
   echo "ENROLLMENT took $(((${EPOCHREALTIME//[.,]/} - begun) / 1000)) ms"
   rm -rf /run/cut
   check_end

@@ -278,5 +278,31 @@ TEST(DeviceGraph, FindsByAnyNameAndWalksDown) {
   EXPECT_FALSE(graph.is_leaf(0));
 }
 
+// sda rotates, sdb does not; a mirror lies on both; a file on the mirror is a loop device.
+TEST(DeviceGraph, KnowsTheSpindlesThatTurnForAVolume) {
+  DeviceGraph graph;
+  const auto add = [&](const std::string& name, bool rotational, std::vector<DeviceIndex> below) {
+    Device device;
+    device.name = name;
+    device.path = "/dev/" + name;
+    device.rotational = rotational;
+    device.below = std::move(below);
+    graph.devices.push_back(device);
+    return graph.devices.size() - 1;
+  };
+  const DeviceIndex turning = add("sda", true, {});
+  const DeviceIndex solid = add("sdb", false, {});
+  const DeviceIndex part = add("sda1", true, {turning});
+  const DeviceIndex mirror = add("md0", true, {part, solid});
+  const DeviceIndex loop = add("loop0", false, {});
+  graph[loop].backing_device = "md0";
+  EXPECT_THAT(graph.spindles_below(part), ElementsAre("sda"));
+  EXPECT_THAT(graph.spindles_below(solid), ElementsAre());
+  EXPECT_THAT(graph.spindles_below(mirror), ElementsAre("sda"));
+  EXPECT_THAT(graph.spindles_below(loop), ElementsAre("sda"));
+  graph[loop].backing_device = "loop0";  // torn: it must still end
+  EXPECT_THAT(graph.spindles_below(loop), ElementsAre());
+}
+
 }  // namespace
 }  // namespace volseal
