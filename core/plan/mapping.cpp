@@ -33,18 +33,6 @@ std::string_view without_quotes(std::string_view text) {
   return text;
 }
 
-bool names_it(const CrypttabEntry& entry, const Device& device) {
-  const std::string_view source = entry.source;
-  const auto tagged = [&](std::string_view tag, const std::string& value) {
-    return !value.empty() && source.starts_with(tag) &&
-           without_quotes(source.substr(tag.size())) == value;
-  };
-  return source == device.path || source == "/dev/" + device.name ||
-         std::ranges::find(device.links, source) != device.links.end() ||
-         (device.luks && tagged("UUID=", device.luks->uuid)) ||
-         tagged("PARTUUID=", device.partition_uuid) || tagged("PARTLABEL=", device.partition_label);
-}
-
 // "/srv/data" → "srv-data". The shortest, where there are several; the root is no name.
 std::string name_of_mount(const DeviceGraph& graph, DeviceIndex at) {
   std::vector<std::string> points = mount_points(graph, at);
@@ -74,6 +62,18 @@ std::string name_of_device(const Device& device) {
 
 }  // namespace
 
+bool names_volume(const CrypttabEntry& entry, const Device& device) {
+  const std::string_view source = entry.source;
+  const auto tagged = [&](std::string_view tag, const std::string& value) {
+    return !value.empty() && source.starts_with(tag) &&
+           without_quotes(source.substr(tag.size())) == value;
+  };
+  return source == device.path || source == "/dev/" + device.name ||
+         std::ranges::find(device.links, source) != device.links.end() ||
+         (device.luks && tagged("UUID=", device.luks->uuid)) ||
+         tagged("PARTUUID=", device.partition_uuid) || tagged("PARTLABEL=", device.partition_label);
+}
+
 MappingNames::MappingNames(const DeviceGraph& graph) : taken_{"control"} {
   for (const Device& device : graph.devices) {
     if (!device.dm_name.empty()) taken_.insert(device.dm_name);
@@ -84,7 +84,7 @@ MappingNames::MappingNames(const DeviceGraph& graph) : taken_{"control"} {
 std::string MappingNames::choose(const DeviceGraph& graph, DeviceIndex at, const Rule* rule) {
   const Device& device = graph[at];
   const auto entry = std::ranges::find_if(
-      graph.crypttab, [&](const CrypttabEntry& line) { return names_it(line, device); });
+      graph.crypttab, [&](const CrypttabEntry& line) { return names_volume(line, device); });
   if (entry != graph.crypttab.end() && entry->name.find('/') == std::string::npos) {
     return entry->name;
   }

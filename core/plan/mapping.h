@@ -9,6 +9,9 @@
 
 namespace volseal {
 
+// The line of crypttab is that of this LUKS volume.
+bool names_volume(const CrypttabEntry& entry, const Device& device);
+
 // Hands out each name once: none that the machine, its crypttab or an earlier volume has.
 class MappingNames {
  public:

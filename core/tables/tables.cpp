@@ -121,6 +121,9 @@ std::string as_path(const std::string& source) {
   return source;
 }
 
+// mount(8) and systemd pass over options that begin with "x-".
+constexpr std::string_view hold = ",noauto,x-volseal.decrypting";
+
 }  // namespace
 
 std::vector<CrypttabEntry> parse_crypttab(std::string_view text) {
@@ -191,6 +194,28 @@ std::string with_fstab_source(std::string_view text, const std::vector<std::stri
     const std::string source = as_path(decode(line.fields[0]));
     if (std::ranges::find(names, source) == names.end()) return std::nullopt;
     return with_field(line, 0, to);
+  });
+}
+
+std::string with_fstab_hold(std::string_view text, const std::vector<std::string>& sources) {
+  return map_lines(text, [&](const Line& line) -> std::optional<std::string> {
+    if (line.fields.size() < 3) return std::nullopt;
+    std::string source = as_path(decode(line.fields[0]));
+    std::erase(source, '"');
+    if (std::ranges::find(sources, source) == sources.end()) return std::nullopt;
+    if (line.fields.size() == 3) return fmt::format("{} defaults{}", line.text, hold);
+    if (line.fields[3].find(hold) != std::string_view::npos) return std::nullopt;
+    return with_field(line, 3, decode(line.fields[3]).append(hold));
+  });
+}
+
+std::string without_fstab_hold(std::string_view text) {
+  return map_lines(text, [&](const Line& line) -> std::optional<std::string> {
+    if (line.fields.size() < 4) return std::nullopt;
+    std::string options = decode(line.fields[3]);
+    const auto at = options.find(hold);
+    if (at == std::string::npos) return std::nullopt;
+    return with_field(line, 3, options.erase(at, hold.size()));
   });
 }
 

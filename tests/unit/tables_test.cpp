@@ -143,5 +143,25 @@ TEST(Tables, TheOldTableIsKeptOnceAChange) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Fstab, LinesAreHeldBackAndComeBackAsTheyWere) {
+  const std::string fstab =
+      "# kept\n"
+      "/dev/mapper/data\t/srv  ext4 noatime,nofail 0 2\n"
+      "UUID=\"12\" /mnt xfs defaults 0 0 # why\n"
+      "UUID=13 / ext4 defaults 0 1\n";
+  const std::vector<std::string> sources = {"/dev/mapper/data", "UUID=12"};
+  const std::string held = with_fstab_hold(fstab, sources);
+  EXPECT_EQ(held,
+            "# kept\n"
+            "/dev/mapper/data\t/srv  ext4 noatime,nofail,noauto,x-volseal.decrypting 0 2\n"
+            "UUID=\"12\" /mnt xfs defaults,noauto,x-volseal.decrypting 0 0 # why\n"
+            "UUID=13 / ext4 defaults 0 1\n");
+  EXPECT_EQ(with_fstab_hold(held, sources), held);
+  EXPECT_EQ(without_fstab_hold(held), fstab);
+  EXPECT_EQ(without_fstab_hold(fstab), fstab);
+  // An option that somebody added meanwhile stays.
+  EXPECT_EQ(without_fstab_hold("a /b c d,noauto,x-volseal.decrypting,e 0 0"), "a /b c d,e 0 0");
+}
+
 }  // namespace
 }  // namespace volseal
