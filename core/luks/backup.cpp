@@ -395,6 +395,19 @@ BackupRecord back_up_header(const Path& device, const Path& file, std::vector<st
   return record;
 }
 
+Path set_backup_aside(const Path& file) {
+  Path aside = file;
+  aside += ".decrypted";
+  // The record goes first: without it the backup is restored to nothing.
+  for (const auto& [from, to] :
+       {std::pair(record_place(file), record_place(aside)), std::pair(file, aside)}) {
+    if (std::filesystem::exists(from)) std::filesystem::rename(from, to);
+  }
+  if (!std::filesystem::exists(aside)) return {};
+  sync_folder(file.has_parent_path() ? file.parent_path() : Path("."));
+  return aside;
+}
+
 Backup read_backup(const Path& file) {
   Backup backup{
       .file = file, .header = {}, .sha256 = {}, .record = {}, .is_previous = false, .flaw = {}};

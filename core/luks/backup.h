@@ -49,6 +49,11 @@ Path record_place(const Path& backup);
 // is out of date within seconds.
 BackupRecord back_up_header(const Path& device, const Path& file, std::vector<std::string> names);
 
+// The volume of that backup is encrypted no more: the backup and its record get the ending
+// ".decrypted", where neither `header verify` nor `header restore` finds them for a volume that has
+// lost its header. Returns the new name; "" where there was no backup. Repeatable after a cut.
+Path set_backup_aside(const Path& file);
+
 struct Backup {
   Path file;
   IdentifiedHeader header;             // nothing in it where `flaw` says that there is none

@@ -1,6 +1,7 @@
 #include "core/luks/encryption.h"
 
 #include "core/base/error.h"
+#include "core/luks/reporter.h"
 
 #include <fcntl.h>
 #include <libcryptsetup.h>
@@ -14,25 +15,6 @@
 namespace volseal {
 
 namespace {
-
-struct Reporter {
-  const GoOn* go_on;
-  bool stopped = false;
-
-  // libcryptsetup: anything but zero stops at the next hot zone.
-  static int call(std::uint64_t size, std::uint64_t offset, void* self) {
-    auto& reporter = *static_cast<Reporter*>(self);
-    try {
-      if ((*reporter.go_on)(offset, size)) return 0;
-    } catch (...) {
-      // Nothing may be thrown through C; a progress bar that fails is no reason to go on blindly.
-      reporter.stopped = true;
-      return 1;
-    }
-    reporter.stopped = true;
-    return 1;
-  }
-};
 
 void clear_head(const Path& device) {
   const UniqueFd fd = open_file(device, O_WRONLY);

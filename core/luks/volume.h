@@ -111,6 +111,7 @@ class Volume {
                std::optional<int> slot = {});
 
  private:
+  friend class InPlaceDecryption;
   friend class InPlaceEncryption;
   friend void install_header(const Path& header, const Path& device, bool replaces_data);
   friend void convert_to_luks2(const Path& header);
