@@ -8,6 +8,7 @@
 #include "cli/prompt.h"
 #include "cli/recovery_page.h"
 #include "cli/recovery_print.h"
+#include "cli/throttle.h"
 #include "cli/verb.h"
 #include "cli/world.h"
 #include "core/base/clock.h"
@@ -17,6 +18,7 @@
 #include "core/base/log.h"
 #include "core/discover/discover.h"
 #include "core/enroll/crew.h"
+#include "core/enroll/decryption_journal.h"
 #include "core/enroll/executor.h"
 #include "core/plan/plan.h"
 #include "core/protect/recovery_key.h"
@@ -74,40 +76,6 @@ extern "C" void on_stop_signal(int /*signal*/) {
   stop_wanted = true;
 }
 
-// Keeps all work together to so many bytes a second.
-class Throttle {
- public:
-  explicit Throttle(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
-
-  // `done` bytes of one piece of work. Returns when it is time to go on, or a stop is wanted.
-  void pace(const std::string& what, std::uint64_t done) {
-    if (rate_ == 0) return;
-    const auto due = due_after(what, done);
-    while (!stop_wanted && Clock::now() < due) {
-      std::this_thread::sleep_for(std::min<Clock::duration>(due - Clock::now(), 100ms));
-    }
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-
-  Clock::time_point due_after(const std::string& what, std::uint64_t done) {
-    const std::scoped_lock lock(mutex_);
-    const auto [last, is_new] = last_.try_emplace(what, done);
-    const std::uint64_t moved = is_new || done < last->second ? 0 : done - last->second;
-    last->second = done;
-    due_ = std::max(due_, Clock::now()) +
-           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
-               static_cast<double>(moved) / static_cast<double>(rate_)));
-    return due_;
-  }
-
-  std::uint64_t rate_;
-  std::mutex mutex_;
-  Clock::time_point due_;
-  std::map<std::string, std::uint64_t> last_;
-};
-
 // A person reads and answers meanwhile.
 class Reading {
  public:
@@ -132,7 +100,7 @@ class EnrollRun {
         audit_(audit_log_of(session.options), "enroll"),
         escrows_(policy_, audit_, options.escrow_fd),
         report_(options.style()),
-        throttle_(options.io_limit),
+        throttle_(options.io_limit, stop_wanted),
         executor_(policy_, {.state = session.options.state, .unmount = options.unmount}, world()) {}
 
   int all() {
@@ -149,6 +117,7 @@ class EnrollRun {
 
  private:
   int carry_out() {
+    refuse_while_decrypting(session_.options.state, "enroll");
     finish_what_was_cut_off();
     PlanOptions plan_options;
     plan_options.today = utc_now().substr(0, 10);

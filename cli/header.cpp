@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/discover/discover.h"
+#include "core/enroll/decryption_journal.h"
 #include "core/luks/backup.h"
 #include "core/unlock/unlocker.h"
 
@@ -416,6 +417,8 @@ void show_what_changes(const Backup& backup, const BackedUpVolume& volume) {
 }
 
 int restore(const HeaderOptions& options, const Session& session) {
+  // A volume that is half decrypted has data where its header was.
+  refuse_while_decrypting(session.options.state, "restore a header");
   const Policy policy = load_policy(session.options.policy);
   make_folder(session.options.state);
   const FileLock lock(session.options.state / "lock");

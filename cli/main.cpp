@@ -52,6 +52,7 @@ int run_verb(int argc, char** argv) {
   add_plan(app, session);
   add_policy(app, session);
   add_enroll(app, session);
+  add_decrypt(app, session);
   add_protector(app, session);
   add_escrow(app, session);
   add_header(app, session);

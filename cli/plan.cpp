@@ -7,6 +7,7 @@
 #include "cli/verb.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/enroll/decryption_journal.h"
 
 #include <unistd.h>
 
@@ -39,6 +40,8 @@ int plan(const PlanVerb& verb, const Options& options) {
   const Policy policy = load_policy(options.policy);
   const DeviceGraph graph = graph_for(verb);
   if (!graph.root) log::warning("taken without root's rights: most contents could not be read");
+  // What such a volume looks like would be advised to be wiped.
+  if (verb.graph.empty() && ::geteuid() == 0) warn_of_decryptions(options.state);
   PlanOptions plan_options{
       .today = utc_now().substr(0, 10), .only = verb.volumes, .unmount = verb.unmount};
   plan_options.needed.push_back(options.state.native());

@@ -1,0 +1,195 @@
+#include "core/enroll/decryption_journal.h"
+
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/log.h"
+
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+
+namespace volseal {
+
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::string_view schema = "volseal-decrypt-journal/1";
+constexpr std::array phases = {DecryptPhase::prepared,  DecryptPhase::holding,
+                               DecryptPhase::moving,    DecryptPhase::decrypting,
+                               DecryptPhase::wiping,    DecryptPhase::tables,
+                               DecryptPhase::forgetting};
+
+DecryptPhase phase_named(const std::string& name) {
+  const auto at =
+      std::ranges::find_if(phases, [&](DecryptPhase phase) { return to_string(phase) == name; });
+  if (at == phases.end())
+    throw Error(Code::damaged, "read a journal: '{}' is no phase", escaped(name));
+  return *at;
+}
+
+Json json_of(const DecryptionEntry& entry) {
+  const DecryptionPlan& plan = entry.plan;
+  Json json = {{"schema", schema},
+               {"id", entry.id},
+               {"phase", to_string(entry.phase)},
+               {"path", plan.path},
+               {"name", plan.name},
+               {"links", plan.links},
+               {"luks_uuid", plan.luks_uuid},
+               {"size", plan.size},
+               {"data_offset", plan.data_offset},
+               {"open_as", plan.open_as},
+               {"opened_names", plan.opened_names},
+               {"content_type", plan.content_type},
+               {"content_uuid", plan.content_uuid},
+               {"content_label", plan.content_label},
+               {"mounts", plan.mounts},
+               {"swap_active", plan.swap_active},
+               {"rule", plan.rule},
+               {"reason", plan.reason},
+               {"backup", entry.backup.native()},
+               {"head", entry.head},
+               {"middle", entry.middle},
+               {"tail", entry.tail},
+               {"started_at", entry.started_at}};
+  if (plan.crypttab) {
+    json["crypttab"] = {{"name", plan.crypttab->name},
+                        {"source", plan.crypttab->source},
+                        {"key", plan.crypttab->key},
+                        {"options", plan.crypttab->options}};
+  }
+  return json;
+}
+
+DecryptionEntry entry_of(const Json& json) {
+  if (json.at("schema") != schema)
+    throw Error(Code::damaged, "read a journal: its schema is unknown");
+  DecryptionEntry entry;
+  DecryptionPlan& plan = entry.plan;
+  entry.id = json.at("id");
+  entry.phase = phase_named(json.at("phase"));
+  plan.path = json.at("path");
+  plan.name = json.at("name");
+  plan.links = json.at("links").get<std::vector<std::string>>();
+  plan.luks_uuid = json.at("luks_uuid");
+  plan.size = json.at("size");
+  plan.data_offset = json.at("data_offset");
+  plan.open_as = json.at("open_as");
+  plan.opened_names = json.at("opened_names").get<std::vector<std::string>>();
+  plan.content_type = json.at("content_type");
+  plan.content_uuid = json.at("content_uuid");
+  plan.content_label = json.at("content_label");
+  plan.mounts = json.at("mounts").get<std::vector<std::string>>();
+  plan.swap_active = json.at("swap_active");
+  plan.rule = json.at("rule");
+  plan.reason = json.at("reason");
+  if (json.contains("crypttab")) {
+    const Json& line = json.at("crypttab");
+    plan.crypttab = CrypttabEntry{.name = line.at("name"),
+                                  .source = line.at("source"),
+                                  .key = line.at("key"),
+                                  .options = line.at("options")};
+  }
+  entry.backup = json.at("backup").get<std::string>();
+  entry.head = json.at("head");
+  entry.middle = json.at("middle");
+  entry.tail = json.at("tail");
+  entry.started_at = json.at("started_at");
+  return entry;
+}
+
+// Best effort: what a log-structured file system or a flash disk keeps, nobody can overwrite.
+void destroy(const Path& path) {
+  if (!std::filesystem::exists(path)) return;
+  {
+    const UniqueFd fd = open_file(path, O_WRONLY);
+    const std::string zeros(1U << 20U, '\0');
+    for (std::uint64_t left = size_of(fd.get(), path); left > 0;) {
+      const std::uint64_t piece = std::min<std::uint64_t>(left, zeros.size());
+      write_all(fd.get(), std::string_view(zeros).substr(0, piece), path.native());
+      left -= piece;
+    }
+    sync_fd(fd.get(), path.native());
+  }
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+
+std::string_view to_string(DecryptPhase phase) {
+  switch (phase) {
+    case DecryptPhase::prepared: return "prepared";
+    case DecryptPhase::holding: return "holding";
+    case DecryptPhase::moving: return "moving";
+    case DecryptPhase::decrypting: return "decrypting";
+    case DecryptPhase::wiping: return "wiping";
+    case DecryptPhase::tables: return "tables";
+    case DecryptPhase::forgetting: return "forgetting";
+  }
+  return "prepared";
+}
+
+void DecryptionJournal::write(const DecryptionEntry& entry) const {
+  make_folder(folder_);
+  write_file(folder_ / (entry.id + ".json"), json_of(entry).dump(1, ' ', true) + "\n");
+}
+
+void DecryptionJournal::destroy_headers(const DecryptionEntry& entry) const {
+  destroy(working_header(entry.id));
+  destroy(pristine_header(entry.id));
+}
+
+void DecryptionJournal::remove(const DecryptionEntry& entry) const {
+  // The journal goes last: after a cut, what it names is destroyed again.
+  destroy_headers(entry);
+  std::filesystem::remove(folder_ / (entry.id + ".json"));
+  sync_folder(folder_);
+}
+
+std::vector<DecryptionEntry> DecryptionJournal::unfinished() const {
+  std::vector<DecryptionEntry> entries;
+  if (!std::filesystem::is_directory(folder_)) return entries;
+  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    if (file.path().extension() != ".json" || file.path().filename().native().starts_with('.'))
+      continue;
+    try {
+      entries.push_back(entry_of(Json::parse(read_file(file.path()))));
+    } catch (const Json::exception&) {
+      throw Error(Code::damaged, "read the journal {}: it is not what volseal writes",
+                  file.path().native());
+    }
+  }
+  std::ranges::sort(entries, {}, &DecryptionEntry::started_at);
+  return entries;
+}
+
+void DecryptionJournal::remove_strays() const {
+  if (!std::filesystem::is_directory(folder_)) return;
+  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    const Path& path = file.path();
+    const bool kept = path.extension() == ".json" ||
+                      std::filesystem::exists(Path(path).replace_extension(".json"));
+    if (!kept && !file.is_directory()) destroy(path);
+  }
+}
+
+void refuse_while_decrypting(const Path& state, std::string_view doing) {
+  const auto unfinished = DecryptionJournal(state).unfinished();
+  if (unfinished.empty()) return;
+  const DecryptionEntry& entry = unfinished.front();
+  throw Error(Code::unsafe,
+              "{}: {} is half decrypted (it was cut off while {}); 'volseal decrypt {}' goes on",
+              doing, escaped(entry.plan.path), to_string(entry.phase), escaped(entry.plan.path));
+}
+
+void warn_of_decryptions(const Path& state) {
+  for (const DecryptionEntry& entry : DecryptionJournal(state).unfinished()) {
+    log::warning("{} is half decrypted: touch nothing on it; 'volseal decrypt {}' goes on",
+                 escaped(entry.plan.path), escaped(entry.plan.path));
+  }
+}
+
+}  // namespace volseal
