@@ -1,41 +1,103 @@
-// volseal check: the coverage report; its exit status is the verdict.
+// volseal check: the coverage report in the form that is asked for; its exit status is the verdict.
+#include "cli/exit_status.h"
 #include "cli/graph.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "core/base/clock.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
 #include "core/coverage/coverage.h"
 #include "core/policy/policy.h"
+#include "core/report/report.h"
 
 #include <unistd.h>
 
+#include <map>
 #include <memory>
 
 namespace volseal {
 namespace {
 
+const std::map<std::string, Format> formats = {
+    {"table", Format::table}, {"json", Format::json},
+    {"csv", Format::csv},     {"openmetrics", Format::openmetrics},
+    {"junit", Format::junit}, {"icinga", Format::icinga},
+    {"oscal", Format::oscal}};
+
+struct CheckRequest {
+  GraphSource source;
+  std::string format_name = "table";
+  Format format = Format::table;
+  bool json = false;
+  bool controls = false;
+  Path controls_file;
+  Path output;
+};
+
 std::string_view next_step(int status) {
   switch (status) {
-    case 2: return "'volseal plan' says what would be done about it.\n";
-    case 3: return "'volseal scan' shows what was found on each device.\n";
+    case exit_status::not_covered: return "'volseal plan' says what would be done about it.\n";
+    case exit_status::undecided: return "'volseal scan' shows what was found on each device.\n";
     default: return "";
   }
 }
 
-int print_check(const GraphSource& source, const Options& options, bool json) {
-  const DeviceGraph graph = get_graph(source);
-  const Policy policy = load_policy(options.policy);
-  const Coverage coverage = judge(graph, policy, utc_now().substr(0, sizeof("YYYY-MM-DD") - 1));
-  const int status = coverage.exit_status();
-  if (json) {
-    print_out(to_json(coverage));
-    return status;
+TextOptions text_options(const CheckRequest& request) {
+  // A file is for whoever reads it later, on whatever.
+  if (!request.output.empty()) return {.columns = 100, .colour = false};
+  return {.columns = columns(STDOUT_FILENO), .colour = may_colour(STDOUT_FILENO)};
+}
+
+std::string table(const Report& report, const CheckRequest& request) {
+  const TextOptions options = text_options(request);
+  if (request.controls) return controls_text(report, options);
+  std::string text = to_text(report.coverage, options);
+  if (!report.root) text += "The devices were read without root's rights.\n";
+  return text + std::string(next_step(report.coverage.exit_status()));
+}
+
+std::string rendered(const Report& report, const CheckRequest& request) {
+  switch (request.format) {
+    case Format::table: return table(report, request);
+    case Format::json: return report_json(report);
+    case Format::csv: return report_csv(report);
+    case Format::openmetrics: return openmetrics(report);
+    case Format::junit: return junit(report);
+    case Format::icinga: return icinga(report);
+    case Format::oscal: return oscal(report);
   }
-  std::string text =
-      to_text(coverage, {.columns = columns(STDOUT_FILENO), .colour = may_colour(STDOUT_FILENO)});
-  if (!graph.root) text += "The devices were read without root's rights.\n";
-  text += next_step(status);
-  print_out(text);
-  return status;
+  return "";
+}
+
+Report report_of(const CheckRequest& request, const Options& options) {
+  const Policy policy = load_policy(options.policy);
+  const Controls controls = load_controls(request.controls_file);
+  const DeviceGraph graph = get_graph(request.source);
+  const std::string now = utc_now();
+  Coverage coverage = judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1));
+  return make_report(graph, policy, std::move(coverage), controls,
+                     {.version = VOLSEAL_VERSION, .made_at = now});
+}
+
+int check(const CheckRequest& request, const Options& options) {
+  const Report report = report_of(request, options);
+  const std::string text = rendered(report, request);
+  if (request.output.empty()) {
+    print_out(text);
+  } else {
+    write_file(request.output, text);
+  }
+  return report.coverage.exit_status();
+}
+
+// Monitoring wants its one line and a status of 0 to 3, whatever happened.
+int check_for_icinga(const CheckRequest& request, const Options& options) {
+  try {
+    return check(request, options);
+  } catch (const std::exception& error) {
+    print_out(fmt::format("VOLSEAL UNKNOWN - {}\n", on_one_line(error.what())));
+    return exit_status::undecided;
+  }
 }
 
 }  // namespace
@@ -43,17 +105,30 @@ int print_check(const GraphSource& source, const Options& options, bool json) {
 void add_check(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand(
       "check", "report whether every volume is encrypted; exit status 0, 1, 2 or 3");
-  const auto source = std::make_shared<GraphSource>();
-  const auto json = std::make_shared<bool>(false);
-  verb->add_option("VOLUME", source->volumes, "devices or image files; all devices by default");
-  verb->add_option("--graph", source->file,
+  const auto request = std::make_shared<CheckRequest>();
+  verb->add_option("VOLUME", request->source.volumes,
+                   "devices or image files; all devices by default");
+  verb->add_option("--graph", request->source.file,
                    "judge a graph saved by 'volseal scan --json'; '-' is standard input")
       ->type_name("FILE");
-  verb->add_flag("--json", *json, "the report as JSON");
+  CLI::Option* format = verb->add_option("--format", request->format_name, "in which form")
+                            ->check(CLI::IsMember(&formats))
+                            ->type_name("FORM");
+  verb->add_flag("--json", request->json, "as --format json")->excludes(format);
+  verb->add_flag("--controls", request->controls,
+                 "the measures that the report is evidence for, and against");
+  verb->add_option("--controls-file", request->controls_file,
+                   "another table of measures than /etc/volseal/controls.toml")
+      ->type_name("FILE");
+  verb->add_option("--output", request->output, "write it there, whole or not at all")
+      ->type_name("FILE");
   verb->footer(
       "Exit status: 0 covered, 1 covered with warnings, 2 not covered (yet), 3 could not decide.");
-  verb->callback(
-      [&session, source, json] { session.status = print_check(*source, session.options, *json); });
+  verb->callback([&session, request] {
+    request->format = request->json ? Format::json : formats.at(request->format_name);
+    session.status = request->format == Format::icinga ? check_for_icinga(*request, session.options)
+                                                       : check(*request, session.options);
+  });
 }
 
 }  // namespace volseal

@@ -1,7 +1,6 @@
-#include "core/base/escape.h"
-#include "core/coverage/coverage.h"
+#include "core/coverage/json.h"
 
-#include <nlohmann/json.hpp>
+#include "core/base/escape.h"
 
 namespace volseal {
 
@@ -29,7 +28,7 @@ Json escrows_of(const VolumeVerdict& volume) {
 
 }  // namespace
 
-std::string to_json(const Coverage& coverage, int indent) {
+Json json_of(const Coverage& coverage) {
   Json volumes = Json::array();
   for (const VolumeVerdict& volume : coverage.volumes) {
     volumes.push_back(
@@ -52,13 +51,16 @@ std::string to_json(const Coverage& coverage, int indent) {
          {"rule", to_valid_utf8(volume.rule)},
          {"luks_uuid", to_valid_utf8(volume.luks_uuid)}});
   }
-  const Json json = {{"schema", "volseal-coverage/1"},
-                     {"host", to_valid_utf8(coverage.host)},
-                     {"taken_at", to_valid_utf8(coverage.taken_at)},
-                     {"policy", to_valid_utf8(coverage.policy)},
-                     {"exit_status", coverage.exit_status()},
-                     {"volumes", std::move(volumes)}};
-  return json.dump(indent) + "\n";
+  return {{"schema", "volseal-coverage/1"},
+          {"host", to_valid_utf8(coverage.host)},
+          {"taken_at", to_valid_utf8(coverage.taken_at)},
+          {"policy", to_valid_utf8(coverage.policy)},
+          {"exit_status", coverage.exit_status()},
+          {"volumes", std::move(volumes)}};
+}
+
+std::string to_json(const Coverage& coverage, int indent) {
+  return json_of(coverage).dump(indent) + "\n";
 }
 
 }  // namespace volseal

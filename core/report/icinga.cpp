@@ -1,0 +1,58 @@
+// Monitoring Plugins' guidelines: one line, then performance data.
+#include "core/report/markup.h"
+#include "core/report/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace volseal {
+
+namespace {
+
+// What follows the bar is performance data, and nobody's label begins it.
+std::string without_bars(std::string text) {
+  std::ranges::replace(text, '|', '!');
+  return text;
+}
+
+std::string worst_volumes(const Report& report) {
+  constexpr std::size_t named = 5;
+  static constexpr std::array worst_first = {Verdict::not_covered, Verdict::converting,
+                                             Verdict::unknown, Verdict::covered_weak};
+  std::string out;
+  std::size_t count = 0;
+  for (const Verdict verdict : worst_first) {
+    for (const VolumeVerdict& volume : report.coverage.volumes) {
+      if (volume.verdict != verdict) continue;
+      if (++count > named) continue;
+      out += fmt::format("{}{} {}", count == 1 ? ": " : ", ", report::plain(volume.path),
+                         to_string(verdict));
+    }
+  }
+  if (count > named) out += fmt::format(", and {} more", count - named);
+  return out;
+}
+
+}  // namespace
+
+std::string icinga(const Report& report) {
+  static constexpr std::array words = {"OK", "WARNING", "CRITICAL", "UNKNOWN"};
+  static constexpr std::array all = {Verdict::covered, Verdict::covered_weak,
+                                     Verdict::exempt,  Verdict::converting,
+                                     Verdict::unknown, Verdict::not_covered};
+  const std::vector<VolumeVerdict>& volumes = report.coverage.volumes;
+  const auto count = [&](Verdict verdict) {
+    return std::ranges::count(volumes, verdict, &VolumeVerdict::verdict);
+  };
+  std::string performance;
+  for (const Verdict verdict : all)
+    performance += fmt::format(" {}={};;;0;{}", to_string(verdict), count(verdict), volumes.size());
+  const auto good = count(Verdict::covered) + count(Verdict::exempt) + count(Verdict::covered_weak);
+  return fmt::format("VOLSEAL {} - {} of {} volumes covered or exempt{} |{}\n",
+                     words.at(static_cast<std::size_t>(report.coverage.exit_status())), good,
+                     volumes.size(), without_bars(worst_volumes(report)), performance);
+}
+
+}  // namespace volseal
