@@ -100,6 +100,9 @@ class Watchman {
     // Not even for a moment: who has just plugged in a disk may be about to mount or format it.
     now.graph = scan({.claim = false, .known = hint.known, .again = hint.again});
     now.coverage = judge(now.graph, policy_, utc_now().substr(0, 10));
+    // Devices come and go; the rest is for the report.
+    std::erase_if(now.coverage.volumes,
+                  [](const VolumeVerdict& one) { return one.subject != Subject::device; });
     now.ports = ports_in_sysfs(now.graph);
     return now;
   }

@@ -1,7 +1,10 @@
 #include "core/coverage/coverage.h"
 
 #include "core/base/escape.h"
+#include "core/coverage/accounts.h"
+#include "core/coverage/consumers.h"
 #include "core/coverage/layers.h"
+#include "core/coverage/ways_in.h"
 
 #include <fmt/format.h>
 
@@ -12,56 +15,6 @@
 namespace volseal {
 
 namespace {
-
-std::string protector_of(const std::string& token_type) {
-  if (token_type == "volseal-tpm2") return "tpm";
-  if (token_type == "systemd-recovery") return "recovery-key";
-  if (token_type == "systemd-fido2") return "fido2";
-  return escaped(token_type);
-}
-
-// The keyslot is what opens; a token whose keyslots are gone opens nothing.
-bool opens(const LuksHeader& header, const Token& token) {
-  return std::ranges::any_of(header.keyslots, [&](const Keyslot& slot) {
-    return slot.type != "reencrypt" &&
-           std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
-  });
-}
-
-bool has_token(const LuksHeader& header, const Keyslot& slot) {
-  return std::ranges::any_of(header.tokens, [&](const Token& token) {
-    return std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
-  });
-}
-
-std::vector<std::string> protectors_of(const LuksHeader& header) {
-  std::vector<std::string> protectors;
-  for (const Token& token : header.tokens) {
-    if (opens(header, token)) add_once(protectors, protector_of(token.type));
-  }
-  for (const Keyslot& slot : header.keyslots) {
-    if (slot.type != "reencrypt" && !has_token(header, slot)) add_once(protectors, "passphrase");
-  }
-  return protectors;
-}
-
-// Of keyslots that are still those of the escrowed keys.
-std::vector<EscrowRecord> escrows_of(const LuksHeader& header) {
-  std::vector<EscrowRecord> escrows;
-  for (const Token& token : header.tokens) {
-    if (!token.escrowed_keyslot) continue;
-    escrows.push_back({.keyslot = *token.escrowed_keyslot,
-                       .certificates = token.certificates,
-                       .threshold = token.threshold,
-                       .acknowledged = token.acknowledged,
-                       .to = token.escrowed_to});
-  }
-  return escrows;
-}
-
-bool has(const std::vector<std::string>& list, const std::string& text) {
-  return std::ranges::find(list, text) != list.end();
-}
 
 // fstab(5) and crypttab(5): the ways to name a device.
 bool answers_to(const Device& device, const std::string& source) {
@@ -87,11 +40,14 @@ bool root_is_plain(const DeviceGraph& graph, Stacks& stacks) {
 
 class Judge {
  public:
-  Judge(const DeviceGraph& graph, const Policy& policy, std::string_view today)
+  Judge(const DeviceGraph& graph, const Policy& policy, std::string_view today,
+        const Records& records)
       : graph_(graph),
         policy_(policy),
         today_(today),
+        records_(records),
         stacks_(graph),
+        accounts_(graph, stacks_),
         root_is_plain_(root_is_plain(graph, stacks_)) {}
 
   VolumeVerdict judge(DeviceIndex at) {
@@ -106,8 +62,21 @@ class Judge {
     if (verdict.group.empty()) verdict.group = group.name;
 
     decide(verdict, device, layers, group);
+    suspend(verdict, layers);
     if (rule != nullptr) apply(verdict, *rule);
     return verdict;
+  }
+
+  // Whole disks: what everything else lies on.
+  void count_disks(Coverage& coverage) {
+    for (DeviceIndex at = 0; at < graph_.devices.size(); ++at) {
+      const Device& device = graph_[at];
+      const bool disk = device.kind == DeviceKind::disk || device.kind == DeviceKind::file ||
+                        device.kind == DeviceKind::other || device.kind == DeviceKind::optical;
+      if (!disk || !device.below.empty()) continue;
+      coverage.disks.push_back({.name = device.path, .bytes = accounts_.of_disk(at)});
+      coverage.bytes += coverage.disks.back().bytes;
+    }
   }
 
   // What is written to a btrfs of several members may end up on any of them; mountinfo names one.
@@ -147,7 +116,7 @@ class Judge {
     return escaped(content.type.empty() ? std::string(to_string(content.kind)) : content.type);
   }
 
-  VolumeVerdict describe(DeviceIndex at, const Layers& layers) const {
+  VolumeVerdict describe(DeviceIndex at, const Layers& layers) {
     const Device& device = graph_[at];
     VolumeVerdict verdict;
     verdict.path = device.path;
@@ -158,6 +127,7 @@ class Judge {
     verdict.mounts = device.mounts;
     if (device.luks) {
       verdict.luks_uuid = device.luks->uuid;
+      verdict.opened = stacks_.opened(at).empty() ? "locked" : "open";
       for (const DeviceIndex above : stacks_.opened(at)) {
         verdict.mounts.insert(verdict.mounts.end(), graph_[above].mounts.begin(),
                               graph_[above].mounts.end());
@@ -166,8 +136,34 @@ class Judge {
     verdict.cipher = layers.cipher;
     verdict.key_bits = layers.key_bytes * 8;
     verdict.sector_size = layers.sector_size;
+    verdict.integrity = layers.integrity;
+    verdict.bytes = accounts_.of_volume(at);
     for (const DeviceIndex header : layers.headers) add_header(verdict, header);
+    add_records(verdict);
     return verdict;
+  }
+
+  // Of volumes of LVM and the like: those of the first LUKS volume below.
+  void add_records(VolumeVerdict& verdict) const {
+    const auto of = [](const std::map<std::string, std::string>& all, const std::string& uuid) {
+      const auto found = all.find(uuid);
+      return found == all.end() ? "" : found->second;
+    };
+    const std::string& uuid = verdict.luks_uuid;
+    if (uuid.empty()) return;
+    verdict.header_backup = of(records_.header_backups, uuid);
+    verdict.recovery_proven = of(records_.recovery_proven, uuid);
+    if (const std::string by = of(records_.opened_by, uuid);
+        verdict.opened == "open" && !by.empty())
+      verdict.opened = by;
+  }
+
+  // Whether it is encrypted is known all the same.
+  static void suspend(VolumeVerdict& verdict, const Layers& layers) {
+    if (!layers.suspended) return;
+    if (verdict.verdict == Verdict::covered || verdict.verdict == Verdict::covered_weak)
+      verdict.verdict = Verdict::suspended;
+    verdict.reasons.emplace_back("suspended: it can neither be read nor written");
   }
 
   LuksHeader header_at(DeviceIndex at) const { return graph_[at].luks.value_or(LuksHeader{}); }
@@ -298,8 +294,9 @@ class Judge {
   }
 
   void apply(VolumeVerdict& verdict, const Rule& rule) const {
-    const bool good =
-        verdict.verdict == Verdict::covered || verdict.verdict == Verdict::covered_weak;
+    const bool good = verdict.verdict == Verdict::covered ||
+                      verdict.verdict == Verdict::covered_weak ||
+                      verdict.verdict == Verdict::suspended;
     if (rule.action == Action::forbid) {
       verdict.verdict = Verdict::not_covered;
       verdict.reasons.insert(verdict.reasons.begin(),
@@ -310,6 +307,7 @@ class Judge {
         return;
       }
       verdict.verdict = Verdict::exempt;
+      verdict.until = rule.until;
       verdict.reasons = {rule.until.empty()
                              ? escaped(rule.reason)
                              : fmt::format("{} (until {})", escaped(rule.reason), rule.until)};
@@ -319,7 +317,9 @@ class Judge {
   const DeviceGraph& graph_;
   const Policy& policy_;
   std::string_view today_;
+  const Records& records_;
   Stacks stacks_;
+  Accounts accounts_;
   bool root_is_plain_;
 };
 
@@ -330,11 +330,23 @@ std::string_view to_string(Verdict verdict) {
     case Verdict::covered: return "covered";
     case Verdict::exempt: return "exempt";
     case Verdict::covered_weak: return "covered-weak";
+    case Verdict::suspended: return "suspended";
     case Verdict::converting: return "converting";
     case Verdict::unknown: return "unknown";
     case Verdict::not_covered: return "not-covered";
   }
   return "unknown";
+}
+
+std::string_view to_string(Subject subject) {
+  switch (subject) {
+    case Subject::device: return "device";
+    case Subject::gap: return "gap";
+    case Subject::swap_file: return "swap-file";
+    case Subject::mount: return "mount";
+    case Subject::dataset: return "dataset";
+  }
+  return "device";
 }
 
 int Coverage::exit_status() const {
@@ -345,15 +357,39 @@ int Coverage::exit_status() const {
   };
   if (any(Verdict::not_covered) || any(Verdict::converting)) return 2;
   if (any(Verdict::unknown)) return 3;
-  return any(Verdict::covered_weak) ? 1 : 0;
+  return any(Verdict::covered_weak) || any(Verdict::suspended) ? 1 : 0;
 }
 
-Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today) {
-  Coverage coverage{
-      .host = graph.host, .taken_at = graph.taken_at, .policy = policy.source, .volumes = {}};
-  Judge judge(graph, policy, today);
-  for (const DeviceIndex at : volumes_of(graph)) coverage.volumes.push_back(judge.judge(at));
+namespace {
+
+void count_tenants(Coverage& coverage) {
+  std::map<std::string, ByteCount> tenants;
+  for (const VolumeVerdict& volume : coverage.volumes) tenants[volume.tenant] += volume.bytes;
+  for (const auto& [tenant, bytes] : tenants)
+    coverage.tenants.push_back({.name = tenant, .bytes = bytes});
+}
+
+}  // namespace
+
+Coverage judge(const DeviceGraph& real, const Policy& policy, std::string_view today,
+               const Records& records) {
+  const std::optional<Consumers> consumers = consumers_of(real);
+  const DeviceGraph& graph = consumers ? consumers->graph : real;
+  Coverage coverage{.host = graph.host,
+                    .taken_at = graph.taken_at,
+                    .policy = policy.source,
+                    .volumes = {},
+                    .bytes = {},
+                    .disks = {},
+                    .tenants = {}};
+  Judge judge(graph, policy, today, records);
+  for (const DeviceIndex at : volumes_of(graph)) {
+    coverage.volumes.push_back(judge.judge(at));
+    if (consumers) coverage.volumes.back().subject = consumers->subjects.at(at);
+  }
   judge.join_filesystems(coverage.volumes);
+  judge.count_disks(coverage);
+  count_tenants(coverage);
   return coverage;
 }
 

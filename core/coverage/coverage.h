@@ -8,14 +8,51 @@
 #include "core/policy/policy.h"
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace volseal {
 
-// From best to worst, but for exempt.
-enum class Verdict { covered, exempt, covered_weak, converting, unknown, not_covered };
+// From best to worst, but for exempt. Suspended: it would be covered, or covered-weak, and nothing
+// can be read from or written to it until somebody resumes it.
+enum class Verdict {
+  covered,
+  exempt,
+  covered_weak,
+  suspended,
+  converting,
+  unknown,
+  not_covered,
+};
+
+// What a verdict is about. Only a device is what plans and other verbs can work on.
+enum class Subject {
+  device,
+  gap,        // space of a disk outside of its partitions, with something on it
+  swap_file,  // a file that the kernel swaps to
+  mount,      // a file system on no device of this machine: tmpfs, NFS ...
+  dataset,    // of a ZFS pool
+};
+
+// Bytes, by what lies on them; each is counted once.
+struct ByteCount {
+  std::uint64_t encrypted = 0;
+  std::uint64_t converting = 0;  // in clear still, of a volume that is being en- or decrypted
+  std::uint64_t plaintext = 0;
+  std::uint64_t unknown = 0;
+  std::uint64_t unused = 0;  // blank, or part of nothing: no volume's data lies there
+
+  std::uint64_t all() const;
+  ByteCount& operator+=(const ByteCount& other);
+  bool operator==(const ByteCount&) const = default;
+};
+
+struct ByteShare {
+  std::string name;  // a disk's path, or a tenant
+  ByteCount bytes;
+};
 
 // What the header says of a recovery key that others keep: a record, no proof.
 struct EscrowRecord {
@@ -27,9 +64,10 @@ struct EscrowRecord {
 };
 
 struct VolumeVerdict {
-  std::string path;
+  std::string path;  // "/dev/sda@BYTE" for a gap, the file for a swap file, "tank/home" ...
   std::string name;
-  DeviceIndex device = 0;
+  Subject subject = Subject::device;
+  DeviceIndex device = 0;  // of the graph that was judged; for other subjects none of it
   Verdict verdict = Verdict::unknown;
   std::vector<std::string> reasons;  // why it is not plainly covered; one sentence each
   std::string content;               // "ext4", "swap", "blank", "luks2 (locked)" ...
@@ -39,13 +77,20 @@ struct VolumeVerdict {
   std::string cipher;
   std::uint32_t key_bits = 0;
   std::uint32_t sector_size = 0;
+  std::string integrity;  // "hmac(sha256)", "aead"; "": none
+  ByteCount bytes;        // of its size, by the tables of every path
+  // LUKS only: "locked", "open", or what opened it in this boot: "tpm", "passphrase" ...
+  std::string opened;
+  std::string header_backup;    // when it was made, RFC 3339; "": there is none
+  std::string recovery_proven;  // when what opens it without the TPM was last tried, RFC 3339; ""
   std::vector<std::string>
       protectors;  // "tpm", "recovery-key", "fido2", "passphrase", "clevis" ...
   std::vector<EscrowRecord> escrows;
   std::string group;
   std::string tenant;
   std::string environment;
-  std::string rule;  // the policy's, where one decided
+  std::string rule;   // the policy's, where one decided
+  std::string until;  // exempt only: "YYYY-MM-DD", the last day; "" for ever
   std::string luks_uuid;
 };
 
@@ -54,9 +99,12 @@ struct Coverage {
   std::string taken_at;
   std::string policy;
   std::vector<VolumeVerdict> volumes;
+  ByteCount bytes;                 // of all disks
+  std::vector<ByteShare> disks;    // of each, in the graph's order
+  std::vector<ByteShare> tenants;  // of the volumes of each; "" has those of none
 
-  // 0 covered, 1 covered with warnings (weak), 2 not covered (or converting), 3 could not decide.
-  // Not covered beats undecided: a known hole is known.
+  // 0 covered, 1 covered with warnings (weak, suspended), 2 not covered (or converting), 3 could
+  // not decide. Not covered beats undecided: a known hole is known.
   int exit_status() const;
 };
 
@@ -65,7 +113,15 @@ struct Coverage {
 // LVM, md and the like count through what is made of them, and by themselves where nothing is.
 std::vector<DeviceIndex> volumes_of(const DeviceGraph& graph);
 
-Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today);
+// What is known beside the graph, by other parts of volseal.
+struct Records {
+  std::map<std::string, std::string> header_backups;   // LUKS UUID → when, RFC 3339
+  std::map<std::string, std::string> opened_by;        // LUKS UUID → what opened it in this boot
+  std::map<std::string, std::string> recovery_proven;  // LUKS UUID → when, RFC 3339
+};
+
+Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today,
+               const Records& records = {});
 
 struct TextOptions {
   std::size_t columns = 80;
@@ -75,5 +131,6 @@ std::string to_text(const Coverage& coverage, const TextOptions& options);
 std::string to_json(const Coverage& coverage, int indent = 1);  // "schema": "volseal-coverage/1"
 
 std::string_view to_string(Verdict verdict);
+std::string_view to_string(Subject subject);
 
 }  // namespace volseal

@@ -26,6 +26,21 @@ Json escrows_of(const VolumeVerdict& volume) {
   return list;
 }
 
+Json bytes_of(const ByteCount& bytes) {
+  return {{"encrypted", bytes.encrypted},
+          {"converting", bytes.converting},
+          {"plaintext", bytes.plaintext},
+          {"unknown", bytes.unknown},
+          {"unused", bytes.unused}};
+}
+
+Json shares_of(const std::vector<ByteShare>& shares) {
+  Json list = Json::array();
+  for (const ByteShare& share : shares)
+    list.push_back({{"name", to_valid_utf8(share.name)}, {"bytes", bytes_of(share.bytes)}});
+  return list;
+}
+
 }  // namespace
 
 Json json_of(const Coverage& coverage) {
@@ -34,6 +49,7 @@ Json json_of(const Coverage& coverage) {
     volumes.push_back(
         {{"path", to_valid_utf8(volume.path)},
          {"name", to_valid_utf8(volume.name)},
+         {"subject", to_string(volume.subject)},
          {"verdict", to_string(volume.verdict)},
          {"reasons", texts(volume.reasons)},
          {"content", to_valid_utf8(volume.content)},
@@ -43,12 +59,18 @@ Json json_of(const Coverage& coverage) {
          {"cipher", to_valid_utf8(volume.cipher)},
          {"key_bits", volume.key_bits},
          {"sector_size", volume.sector_size},
+         {"integrity", to_valid_utf8(volume.integrity)},
+         {"bytes", bytes_of(volume.bytes)},
+         {"opened", to_valid_utf8(volume.opened)},
+         {"header_backup", to_valid_utf8(volume.header_backup)},
+         {"recovery_proven", to_valid_utf8(volume.recovery_proven)},
          {"protectors", texts(volume.protectors)},
          {"escrows", escrows_of(volume)},
          {"group", to_valid_utf8(volume.group)},
          {"tenant", to_valid_utf8(volume.tenant)},
          {"environment", to_valid_utf8(volume.environment)},
          {"rule", to_valid_utf8(volume.rule)},
+         {"until", to_valid_utf8(volume.until)},
          {"luks_uuid", to_valid_utf8(volume.luks_uuid)}});
   }
   return {{"schema", "volseal-coverage/1"},
@@ -56,6 +78,9 @@ Json json_of(const Coverage& coverage) {
           {"taken_at", to_valid_utf8(coverage.taken_at)},
           {"policy", to_valid_utf8(coverage.policy)},
           {"exit_status", coverage.exit_status()},
+          {"bytes", bytes_of(coverage.bytes)},
+          {"disks", shares_of(coverage.disks)},
+          {"tenants", shares_of(coverage.tenants)},
           {"volumes", std::move(volumes)}};
 }
 

@@ -11,11 +11,6 @@ namespace volseal {
 
 namespace {
 
-bool is_null(std::string_view cipher) {
-  return cipher.empty() || cipher == "null" || cipher.starts_with("null-") ||
-         cipher.find("cipher_null") != std::string_view::npos;
-}
-
 // The worst of both; a device is no better than the worst place its data can lie in.
 void join(Layers& all, Layers one) {
   if (one.protection > all.protection) {
@@ -33,7 +28,9 @@ void join(Layers& all, Layers one) {
     all.cipher = std::move(one.cipher);
     all.key_bytes = one.key_bytes;
     all.sector_size = one.sector_size;
+    all.integrity = std::move(one.integrity);
   }
+  all.suspended = all.suspended || one.suspended;
 }
 
 Layers of_kind(Protection protection, std::string reason) {
@@ -121,6 +118,11 @@ bool is_of_header(const LuksHeader& header, const Segment& segment) {
 
 }  // namespace
 
+bool encrypts_nothing(std::string_view cipher) {
+  return cipher.empty() || cipher == "null" || cipher.starts_with("null-") ||
+         cipher.find("cipher_null") != std::string_view::npos;
+}
+
 void add_once(std::vector<std::string>& list, std::string text) {
   if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
 }
@@ -129,6 +131,12 @@ Stacks::Stacks(const DeviceGraph& graph) : graph_(graph) {
   for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
     by_name_.emplace(graph[at].name, at);
     if (const auto container = container_of(graph, at)) opened_[*container].push_back(at);
+    for (const Segment& segment : graph[at].table) {
+      if ((segment.target == "snapshot" || segment.target == "snapshot-merge") &&
+          segment.devices.size() == 2) {
+        stores_[segment.devices[0]].push_back(segment.devices[1]);
+      }
+    }
   }
 }
 
@@ -136,6 +144,15 @@ const std::vector<DeviceIndex>& Stacks::opened(DeviceIndex container) const {
   static const std::vector<DeviceIndex> none;
   const auto at = opened_.find(container);
   return at == opened_.end() ? none : at->second;
+}
+
+std::vector<std::string> Stacks::stores_of(const std::vector<std::string>& origins) const {
+  std::vector<std::string> result;
+  for (const std::string& origin : origins) {
+    if (const auto stores = stores_.find(origin); stores != stores_.end())
+      result.insert(result.end(), stores->second.begin(), stores->second.end());
+  }
+  return result;
 }
 
 Layers Stacks::layers_of(DeviceIndex at) {
@@ -174,10 +191,11 @@ Layers Stacks::luks_of(DeviceIndex at) const {
       if (!header.reencryption.empty()) continue;
       join(layers, of_kind(Protection::plain,
                            fmt::format("{}: a segment of its LUKS header is not encrypted", name)));
-    } else if (is_null(segment.cipher)) {
+    } else if (encrypts_nothing(segment.cipher)) {
       join(layers, of_kind(Protection::plain, null_cipher(name)));
     } else {
       join(layers, of_cipher(name, segment.cipher, header.key_bytes, segment.sector_size));
+      if (layers.integrity.empty()) layers.integrity = segment.integrity;
     }
   }
   convert(layers, header, name);
@@ -196,9 +214,18 @@ Layers Stacks::data_of(DeviceIndex at) {
                                                     name_of(device)));
   }
   Layers layers = walk(device);
+  layers.suspended = layers.suspended || is_suspended(at);
   entered_.erase(at);
   known_.emplace(at, layers);
   return layers;
+}
+
+// Below an encrypting layer nobody looks for plaintext, but a mapping may stand still there.
+bool Stacks::is_suspended(DeviceIndex at) {
+  const Device& device = graph_[at];
+  return device.suspended || std::ranges::any_of(device.below, [&](DeviceIndex lower) {
+           return entered_.contains(lower) ? false : data_of(lower).suspended;
+         });
 }
 
 Layers Stacks::walk(const Device& device) {
@@ -207,26 +234,60 @@ Layers Stacks::walk(const Device& device) {
     case DeviceKind::partition: return partition(device);
     case DeviceKind::zram:
       if (!device.backing_device.empty()) return named(device.backing_device, device);
-      return of_kind(Protection::ephemeral, "its memory is gone with the power");
+      return in_memory(device);
     case DeviceKind::loop:
       if (!device.backing_device.empty()) return named(device.backing_device, device);
       return of_kind(Protection::unknown,
                      fmt::format("{}: where its file lies is not known", name_of(device)));
-    case DeviceKind::network:
-      return of_kind(Protection::unknown,
-                     fmt::format("{}: what is at the other end is not known", name_of(device)));
+    case DeviceKind::network: return remote(device);
     case DeviceKind::disk:
-      if (device.bus == "iscsi" || device.bus.starts_with("nvme-")) {
-        return of_kind(Protection::unknown,
-                       fmt::format("{}: what is at the other end is not known", name_of(device)));
-      }
-      return below(device);
+      if (device.bus == "iscsi" || device.bus.starts_with("nvme-")) return remote(device);
+      return device.opal.empty() ? below(device) : self_encrypting(device);
     case DeviceKind::md:
     case DeviceKind::optical:
     case DeviceKind::file:
     case DeviceKind::other: return below(device);
   }
   return below(device);
+}
+
+// tmpfs and zram, of which the kernel may swap out what it likes.
+Layers Stacks::in_memory(const Device& device) {
+  Layers all = of_kind(Protection::ephemeral, "its memory is gone with the power");
+  for (const DeviceIndex lower : device.below) join(all, data_of(lower));
+  if (all.protection > Protection::ephemeral)
+    all.reasons[0] = fmt::format("{} is in memory, which is swapped out", name_of(device));
+  return all;
+}
+
+// What is at the other end cannot be seen; DRBD's leg on this machine can.
+Layers Stacks::remote(const Device& device) {
+  Layers all = of_kind(Protection::unknown,
+                       fmt::format("{}: what is at the other end is not known", name_of(device)));
+  for (const DeviceIndex lower : device.below) join(all, data_of(lower));
+  return all;
+}
+
+// A drive that locks itself when the power goes; nothing here can look into its firmware.
+Layers Stacks::self_encrypting(const Device& device) {
+  const std::string name = name_of(device);
+  if (device.opal == "off") {
+    Layers layers = below(device);
+    layers.reasons.push_back(fmt::format("{}: its own encryption (Opal) is not locked", name));
+    return layers;
+  }
+  if (device.opal != "locked" && device.opal != "unlocked") {
+    return of_kind(
+        Protection::unknown,
+        fmt::format("{}: whether its own encryption (Opal) is locked is not known", name));
+  }
+  Layers layers;
+  layers.cipher = "opal";
+  layers.weaknesses.push_back(fmt::format(
+      "{}: only the drive's own encryption (Opal); which ranges it locks, and how well, cannot be "
+      "checked",
+      name));
+  return layers;
 }
 
 // Everything it is made of; a disk is made of nothing and keeps what it is given.
@@ -265,7 +326,9 @@ Layers Stacks::of_segment(const Device& device, const Segment& segment) {
   // Nothing is stored there.
   if (segment.target == "zero" || segment.target == "error") return {};
   if (segment.target == "crypt") return crypt(device, segment);
+  if (segment.target == "zfs") return zfs(device, segment);
   if (segment.devices.empty()) return below(device);
+  if (segment.target == "snapshot-origin") return with_snapshots(device, segment);
   // A linear segment of a volume that is being encrypted is a part that is still in clear.
   if (segment.target == "linear" && segment.devices.size() == 1) {
     const auto lower = find(segment.devices[0]);
@@ -280,8 +343,36 @@ Layers Stacks::all_of(const Device& device, const Segment& segment) {
   return all;
 }
 
+// What is overwritten on the origin of a snapshot is copied to the snapshot's store first.
+Layers Stacks::with_snapshots(const Device& device, const Segment& segment) {
+  Layers all = all_of(device, segment);
+  for (const std::string& store : stores_of(segment.devices)) join(all, named(store, device));
+  return all;
+}
+
+// "aes-256-gcm": algorithm, bits, mode.
+Layers Stacks::zfs(const Device& device, const Segment& segment) {
+  if (segment.devices.empty())
+    return of_kind(Protection::unknown,
+                   fmt::format("{}: the devices of its pool were not found", name_of(device)));
+  if (segment.cipher.empty()) return all_of(device, segment);
+  Layers layers;
+  layers.cipher = segment.cipher;
+  for (const std::uint32_t bits : {128U, 192U, 256U}) {
+    if (segment.cipher.find(fmt::format("-{}-", bits)) != std::string::npos)
+      layers.key_bytes = bits / 8;
+  }
+  layers.integrity = "aead";
+  // Inside something that is encrypted its names are, too.
+  if (all_of(device, segment).protection != Protection::encrypted) {
+    layers.weaknesses.push_back(fmt::format(
+        "{}: ZFS leaves names of datasets, sizes and the pool's layout in clear", name_of(device)));
+  }
+  return layers;
+}
+
 Layers Stacks::crypt(const Device& device, const Segment& segment) {
-  if (is_null(segment.cipher)) {
+  if (encrypts_nothing(segment.cipher)) {
     Layers layers = all_of(device, segment);
     if (layers.protection != Protection::encrypted)
       layers.reasons.insert(layers.reasons.begin(), null_cipher(name_of(device)));
@@ -289,6 +380,7 @@ Layers Stacks::crypt(const Device& device, const Segment& segment) {
   }
   Layers layers =
       of_cipher(name_of(device), segment.cipher, segment.key_bytes, segment.sector_size);
+  layers.integrity = segment.integrity;
   if (const auto at = header_of(device, segment)) {
     const LuksHeader header = graph_[*at].luks.value_or(LuksHeader{});
     layers.headers.push_back(*at);

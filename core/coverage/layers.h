@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -30,7 +31,9 @@ struct Layers {
   std::string cipher;  // of the first encrypting layer, as in a device-mapper table
   std::uint32_t key_bytes = 0;
   std::uint32_t sector_size = 0;
-  double percent = 100;  // converting: how much is encrypted
+  std::string integrity;
+  bool suspended = false;  // a mapping on the way is: nothing can be read or written
+  double percent = 100;    // converting: how much is encrypted
 };
 
 // A LUKS volume of which a part is in clear, as its header says.
@@ -39,6 +42,9 @@ bool is_half_encrypted(const Device& device);
 // The LUKS volume that this mapping is the open side of: dm-crypt over it, with dm-integrity in
 // between or not; while it is being encrypted or decrypted, whatever device-mapper makes of it.
 std::optional<DeviceIndex> container_of(const DeviceGraph& graph, DeviceIndex mapping);
+
+// "", "null", "cipher_null-ecb": a layer of that cipher leaves plaintext.
+bool encrypts_nothing(std::string_view cipher);
 
 // Appends `text` unless it is there.
 void add_once(std::vector<std::string>& list, std::string text);
@@ -55,6 +61,9 @@ class Stacks {
   // The mappings that are the open side of the LUKS volume `container`.
   const std::vector<DeviceIndex>& opened(DeviceIndex container) const;
 
+  // Where snapshots of these keep what is overwritten on them; kernel names.
+  std::vector<std::string> stores_of(const std::vector<std::string>& origins) const;
+
  private:
   // No machine stacks as many devices on each other; a saved graph may say anything.
   static constexpr std::size_t deepest = 128;
@@ -62,11 +71,17 @@ class Stacks {
   Layers data_of(DeviceIndex at);
   Layers walk(const Device& device);
   Layers below(const Device& device);
+  Layers in_memory(const Device& device);
+  Layers remote(const Device& device);
+  Layers self_encrypting(const Device& device);
   Layers partition(const Device& device);
   Layers mapped(const Device& device);
   Layers of_segment(const Device& device, const Segment& segment);
   Layers crypt(const Device& device, const Segment& segment);
   Layers all_of(const Device& device, const Segment& segment);
+  Layers with_snapshots(const Device& device, const Segment& segment);
+  Layers zfs(const Device& device, const Segment& segment);
+  bool is_suspended(DeviceIndex at);
   Layers named(const std::string& name, const Device& device);
   Layers luks_of(DeviceIndex at) const;
   std::optional<DeviceIndex> header_of(const Device& device, const Segment& segment) const;
@@ -76,6 +91,8 @@ class Stacks {
   const DeviceGraph& graph_;
   std::unordered_map<std::string, DeviceIndex> by_name_;
   std::map<DeviceIndex, std::vector<DeviceIndex>> opened_;
+  // Where snapshots of a device keep what is overwritten on it, by its kernel name.
+  std::map<std::string, std::vector<std::string>> stores_;
   std::map<DeviceIndex, Layers> known_;
   std::set<DeviceIndex> entered_;
 };

@@ -18,6 +18,7 @@ std::string_view colour_of(Verdict verdict) {
     case Verdict::covered: return "32";
     case Verdict::exempt: return "2";
     case Verdict::covered_weak:
+    case Verdict::suspended:
     case Verdict::converting: return "33";
     case Verdict::unknown: return "1;33";
     case Verdict::not_covered: return "1;31";
@@ -38,6 +39,7 @@ std::string escrow_line(const VolumeVerdict& volume, const EscrowRecord& escrow)
   constexpr std::size_t shown = 16;  // digits of a fingerprint
   constexpr std::size_t day = 10;
   std::vector<std::string> certificates;
+  certificates.reserve(escrow.certificates.size());
   for (const std::string& fingerprint : escrow.certificates) {
     certificates.push_back(escaped(fingerprint.substr(0, shown)));
   }
@@ -49,9 +51,9 @@ std::string escrow_line(const VolumeVerdict& volume, const EscrowRecord& escrow)
 
 // The one line that matters at three in the morning.
 std::string summary(const Coverage& coverage) {
-  static constexpr std::array worst_first = {Verdict::not_covered, Verdict::converting,
-                                             Verdict::unknown,     Verdict::covered_weak,
-                                             Verdict::covered,     Verdict::exempt};
+  static constexpr std::array worst_first = {
+      Verdict::not_covered,  Verdict::converting, Verdict::unknown, Verdict::suspended,
+      Verdict::covered_weak, Verdict::covered,    Verdict::exempt};
   std::vector<std::string> parts;
   for (const Verdict verdict : worst_first) {
     const auto count = std::ranges::count(coverage.volumes, verdict, &VolumeVerdict::verdict);
@@ -67,6 +69,20 @@ std::string summary(const Coverage& coverage) {
   return fmt::format("{}: {} volume{}: {}", word, coverage.volumes.size(),
                      coverage.volumes.size() == 1 ? "" : "s",
                      parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", ")));
+}
+
+// "On disks: 1.2 TiB encrypted, 20 GiB in clear, 3 GiB unused."
+std::string byte_line(const ByteCount& bytes) {
+  std::vector<std::string> parts;
+  const auto add = [&](std::uint64_t count, const char* what) {
+    if (count != 0) parts.push_back(fmt::format("{} {}", human_size(count), what));
+  };
+  add(bytes.encrypted, "encrypted");
+  add(bytes.converting, "being converted");
+  add(bytes.plaintext, "in clear");
+  add(bytes.unknown, "unknown");
+  add(bytes.unused, "unused");
+  return parts.empty() ? "" : fmt::format("On disks: {}.\n", fmt::join(parts, ", "));
 }
 
 }  // namespace
@@ -121,6 +137,7 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
     }
   }
   if (reasons) text += '\n';
+  text += byte_line(coverage.bytes);
   const std::string last = summary(coverage);
   const bool good = coverage.exit_status() == 0;
   text +=

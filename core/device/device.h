@@ -56,6 +56,7 @@ struct Content {
   std::uint32_t block_size = 0;  // the smallest unit that the file system reads; 0: not known
   std::uint64_t size = 0;        // bytes that the file system spans; 0: not known
   std::uint64_t used = 0;        // of those, as its superblock has it
+  bool fscrypt = false;          // its superblock says that directories may be encrypted one by one
 };
 
 // One keyslot or token of a LUKS header.
@@ -127,6 +128,23 @@ struct Segment {
   std::vector<std::uint64_t> offsets;  // where in each of `devices` it starts, 512-byte sectors
 };
 
+// Space of a disk outside of its partitions that is not empty.
+struct Gap {
+  std::uint64_t start = 0;  // bytes
+  std::uint64_t size = 0;   // bytes
+  std::string type;         // of what was found at its start: "ext4"; "" where nothing is known
+  bool random = false;      // no type, and it looks as ciphertext does
+};
+
+// What lies below something that claims to be encrypted, read from the disk itself.
+struct Sample {
+  std::uint32_t places = 0;  // that were read, of 4 KiB each
+  std::uint32_t random = 0;  // of those: as ciphertext looks
+  std::uint32_t empty = 0;   // one byte over and over: never written, or discarded
+  std::uint32_t clear = 0;   // anything else
+  std::string signature;     // of a file system that can be read there
+};
+
 struct Device {
   std::string name;  // the kernel's: "sda1", "dm-3"; for files the path
   std::string path;  // the node that people use: /dev/sda1, /dev/mapper/NAME, /dev/VG/LV
@@ -153,12 +171,18 @@ struct Device {
   std::string partition_label;
   std::string dm_name;
   std::string dm_uuid;         // what somebody said, not what it is
+  bool suspended = false;      // mapped only: reads and writes wait until somebody resumes it
   std::vector<Segment> table;  // mapped only
   std::string md_level;        // md only: "raid1" ...
   std::string backing_file;    // loop only
   std::string backing_device;  // kernel name of the device below a loop file or zram; "" for none
+  // A self-encrypting drive (TCG Opal): "off": nothing is locked, "unlocked", "locked"; "" where it
+  // is none or the kernel cannot tell.
+  std::string opal;
   Content content;
   std::optional<LuksHeader> luks;
+  std::vector<Gap> gaps;           // of a disk with partitions
+  std::optional<Sample> sample;    // where it was asked for
   std::vector<DeviceIndex> below;  // what it is made of: whole disk of a partition, slaves, members
   std::vector<std::string> mounts;  // mount points of the file system in it
   bool swap_active = false;
@@ -173,6 +197,22 @@ struct FstabEntry {
   std::string source, target, type, options;
 };
 
+struct SwapFile {
+  std::string path;
+  std::string device;      // kernel name of what holds it; "" where that is not known
+  std::uint64_t size = 0;  // bytes
+};
+// A file system that lies on no block device of this machine: tmpfs, NFS ...
+struct Deviceless {
+  std::string source, target, type;
+};
+// A file system or volume of a ZFS pool.
+struct Dataset {
+  std::string name;        // its pool is what stands before the first slash
+  std::string encryption;  // as `zfs get encryption`: "off", "aes-256-gcm"
+  std::string mount;       // "" where it is not mounted
+};
+
 struct DeviceGraph {
   std::string host;
   std::string taken_at;  // RFC 3339, UTC
@@ -182,6 +222,10 @@ struct DeviceGraph {
   std::vector<Device> devices;
   std::vector<CrypttabEntry> crypttab;
   std::vector<FstabEntry> fstab;
+  std::vector<SwapFile> swap_files;
+  std::vector<Deviceless> deviceless;
+  std::vector<Dataset> datasets;
+  std::string resume;  // kernel name of where a suspended system is written to; "" for nowhere
 
   const Device& operator[](DeviceIndex at) const { return devices.at(at); }
   Device& operator[](DeviceIndex at) { return devices.at(at); }

@@ -46,6 +46,7 @@ void describe(Archive& archive, Like<Content> auto& content) {
   archive("block_size", content.block_size);
   archive("size", content.size);
   archive("used", content.used);
+  archive("fscrypt", content.fscrypt);
 }
 
 template <typename Archive>
@@ -117,6 +118,23 @@ void describe(Archive& archive, Like<Segment> auto& segment) {
 }
 
 template <typename Archive>
+void describe(Archive& archive, Like<Gap> auto& gap) {
+  archive.always("start", gap.start);
+  archive.always("size", gap.size);
+  archive("type", gap.type);
+  archive("random", gap.random);
+}
+
+template <typename Archive>
+void describe(Archive& archive, Like<Sample> auto& sample) {
+  archive.always("places", sample.places);
+  archive("random", sample.random);
+  archive("empty", sample.empty);
+  archive("clear", sample.clear);
+  archive("signature", sample.signature);
+}
+
+template <typename Archive>
 void describe(Archive& archive, Like<Device> auto& device) {
   archive.always("name", device.name);
   archive.always("path", device.path);
@@ -143,12 +161,16 @@ void describe(Archive& archive, Like<Device> auto& device) {
   archive("partition_label", device.partition_label);
   archive("dm_name", device.dm_name);
   archive("dm_uuid", device.dm_uuid);
+  archive("suspended", device.suspended);
   archive("table", device.table);
   archive("md_level", device.md_level);
   archive("backing_file", device.backing_file);
   archive("backing_device", device.backing_device);
+  archive("opal", device.opal);
   archive.always("content", device.content);
   archive("luks", device.luks);
+  archive("gaps", device.gaps);
+  archive("sample", device.sample);
   archive("below", device.below);
   archive("mounts", device.mounts);
   archive("swap_active", device.swap_active);
@@ -172,6 +194,27 @@ void describe(Archive& archive, Like<FstabEntry> auto& entry) {
 }
 
 template <typename Archive>
+void describe(Archive& archive, Like<SwapFile> auto& file) {
+  archive.always("path", file.path);
+  archive("device", file.device);
+  archive("size", file.size);
+}
+
+template <typename Archive>
+void describe(Archive& archive, Like<Deviceless> auto& mounted) {
+  archive.always("source", mounted.source);
+  archive.always("target", mounted.target);
+  archive("type", mounted.type);
+}
+
+template <typename Archive>
+void describe(Archive& archive, Like<Dataset> auto& dataset) {
+  archive.always("name", dataset.name);
+  archive("encryption", dataset.encryption);
+  archive("mount", dataset.mount);
+}
+
+template <typename Archive>
 void describe(Archive& archive, Like<DeviceGraph> auto& graph) {
   archive("host", graph.host);
   archive("taken_at", graph.taken_at);
@@ -181,6 +224,10 @@ void describe(Archive& archive, Like<DeviceGraph> auto& graph) {
   archive.always("devices", graph.devices);
   archive("crypttab", graph.crypttab);
   archive("fstab", graph.fstab);
+  archive("swap_files", graph.swap_files);
+  archive("deviceless", graph.deviceless);
+  archive("datasets", graph.datasets);
+  archive("resume", graph.resume);
 }
 
 class Writer {

@@ -159,7 +159,8 @@ class Scan {
     std::vector<DeviceIndex> to_read;
     for (DeviceIndex at = 0; at < graph_.devices.size(); ++at) {
       Device& device = graph_[at];
-      if (blocks_[at].suspended) {
+      device.suspended = blocks_[at].suspended;
+      if (device.suspended) {
         device.content = {.kind = ContentKind::unreadable,
                           .detail = "it is suspended and would not answer"};
       } else if (const Device* known = known_as_it_is(at)) {

@@ -45,6 +45,7 @@ class Planner {
   Planner(const DeviceGraph& graph, const Policy& policy, const PlanOptions& options)
       : graph_(graph), policy_(policy), options_(options), names_(graph) {
     for (VolumeVerdict& verdict : judge(graph, policy, options.today).volumes) {
+      if (verdict.subject != Subject::device) continue;
       verdicts_.emplace(verdict.device, std::move(verdict));
     }
   }
@@ -109,7 +110,8 @@ class Planner {
         plan.why = verdict.reasons.empty() ? "what it rests on is encrypted already"
                                            : joined(verdict.reasons);
         return;
-      case Verdict::covered_weak: plan.why = joined(verdict.reasons); return;
+      case Verdict::covered_weak:
+      case Verdict::suspended: plan.why = joined(verdict.reasons); return;
       case Verdict::exempt:
         plan.task = Task::leave;
         plan.why = joined(verdict.reasons);

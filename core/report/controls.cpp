@@ -129,7 +129,8 @@ bool is_opened_by(const VolumeVerdict& volume, std::string_view protector) {
 Bearing bearing_of_encryption(const VolumeVerdict& volume) {
   switch (volume.verdict) {
     case Verdict::covered:
-    case Verdict::covered_weak: return Bearing::supports;
+    case Verdict::covered_weak:
+    case Verdict::suspended: return Bearing::supports;
     case Verdict::converting:
     case Verdict::unknown:
     case Verdict::not_covered: return Bearing::contradicts;

@@ -20,7 +20,8 @@ std::string without_bars(std::string text) {
 std::string worst_volumes(const Report& report) {
   constexpr std::size_t named = 5;
   static constexpr std::array worst_first = {Verdict::not_covered, Verdict::converting,
-                                             Verdict::unknown, Verdict::covered_weak};
+                                             Verdict::unknown, Verdict::suspended,
+                                             Verdict::covered_weak};
   std::string out;
   std::size_t count = 0;
   for (const Verdict verdict : worst_first) {
@@ -39,9 +40,9 @@ std::string worst_volumes(const Report& report) {
 
 std::string icinga(const Report& report) {
   static constexpr std::array words = {"OK", "WARNING", "CRITICAL", "UNKNOWN"};
-  static constexpr std::array all = {Verdict::covered, Verdict::covered_weak,
-                                     Verdict::exempt,  Verdict::converting,
-                                     Verdict::unknown, Verdict::not_covered};
+  static constexpr std::array all = {Verdict::covered,    Verdict::covered_weak, Verdict::suspended,
+                                     Verdict::exempt,     Verdict::converting,   Verdict::unknown,
+                                     Verdict::not_covered};
   const std::vector<VolumeVerdict>& volumes = report.coverage.volumes;
   const auto count = [&](Verdict verdict) {
     return std::ranges::count(volumes, verdict, &VolumeVerdict::verdict);
@@ -49,7 +50,8 @@ std::string icinga(const Report& report) {
   std::string performance;
   for (const Verdict verdict : all)
     performance += fmt::format(" {}={};;;0;{}", to_string(verdict), count(verdict), volumes.size());
-  const auto good = count(Verdict::covered) + count(Verdict::exempt) + count(Verdict::covered_weak);
+  const auto good = count(Verdict::covered) + count(Verdict::exempt) +
+                    count(Verdict::covered_weak) + count(Verdict::suspended);
   return fmt::format("VOLSEAL {} - {} of {} volumes covered or exempt{} |{}\n",
                      words.at(static_cast<std::size_t>(report.coverage.exit_status())), good,
                      volumes.size(), without_bars(worst_volumes(report)), performance);

@@ -22,6 +22,7 @@ std::string junit_case(const VolumeVerdict& volume, const std::string& id) {
     case Verdict::exempt: inside = fmt::format("<skipped {}/>", message); break;
     // A build is not to break for it; exit status and message tell.
     case Verdict::covered_weak:
+    case Verdict::suspended:
       inside = fmt::format("<system-out>{}: {}</system-out>", to_string(volume.verdict), reasons);
       break;
     case Verdict::unknown: inside = fmt::format("<error type=\"unknown\" {}/>", message); break;

@@ -13,9 +13,9 @@ namespace volseal {
 
 namespace {
 
-constexpr std::array metric_verdicts = {Verdict::covered,      Verdict::exempt,
-                                        Verdict::covered_weak, Verdict::converting,
-                                        Verdict::unknown,      Verdict::not_covered};
+constexpr std::array metric_verdicts = {
+    Verdict::covered,    Verdict::exempt,  Verdict::covered_weak, Verdict::suspended,
+    Verdict::converting, Verdict::unknown, Verdict::not_covered};
 
 // ABNF of OpenMetrics: backslash, quote and newline are escaped; the rest is UTF-8 as it is.
 std::string label(std::string_view value) {

@@ -74,6 +74,7 @@ bool needs_attention(const Finding& finding) {
   switch (finding.volume.verdict) {
     case Verdict::covered:
     case Verdict::covered_weak:
+    case Verdict::suspended:
     case Verdict::exempt: return false;
     case Verdict::converting:
     case Verdict::unknown:

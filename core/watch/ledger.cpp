@@ -80,7 +80,8 @@ Finding finding_of(Happening what, const Sighting& seen, const VolumeVerdict& vo
 }
 
 bool encrypted(Verdict verdict) {
-  return verdict == Verdict::covered || verdict == Verdict::covered_weak;
+  return verdict == Verdict::covered || verdict == Verdict::covered_weak ||
+         verdict == Verdict::suspended;
 }
 
 std::string said(std::string_view text) {

@@ -1,0 +1,62 @@
+#include "core/coverage/ways_in.h"
+
+#include "core/base/escape.h"
+#include "core/coverage/layers.h"
+
+#include <algorithm>
+
+namespace volseal {
+
+namespace {
+
+std::string protector_of(const std::string& token_type) {
+  if (token_type == "volseal-tpm2") return "tpm";
+  if (token_type == "systemd-recovery") return "recovery-key";
+  if (token_type == "systemd-fido2") return "fido2";
+  return escaped(token_type);
+}
+
+}  // namespace
+
+bool opens(const LuksHeader& header, const Token& token) {
+  return std::ranges::any_of(header.keyslots, [&](const Keyslot& slot) {
+    return slot.type != "reencrypt" &&
+           std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
+  });
+}
+
+bool has_token(const LuksHeader& header, const Keyslot& slot) {
+  return std::ranges::any_of(header.tokens, [&](const Token& token) {
+    return std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();
+  });
+}
+
+std::vector<std::string> protectors_of(const LuksHeader& header) {
+  std::vector<std::string> protectors;
+  for (const Token& token : header.tokens) {
+    if (opens(header, token)) add_once(protectors, protector_of(token.type));
+  }
+  for (const Keyslot& slot : header.keyslots) {
+    if (slot.type != "reencrypt" && !has_token(header, slot)) add_once(protectors, "passphrase");
+  }
+  return protectors;
+}
+
+std::vector<EscrowRecord> escrows_of(const LuksHeader& header) {
+  std::vector<EscrowRecord> escrows;
+  for (const Token& token : header.tokens) {
+    if (!token.escrowed_keyslot) continue;
+    escrows.push_back({.keyslot = *token.escrowed_keyslot,
+                       .certificates = token.certificates,
+                       .threshold = token.threshold,
+                       .acknowledged = token.acknowledged,
+                       .to = token.escrowed_to});
+  }
+  return escrows;
+}
+
+bool has(const std::vector<std::string>& list, const std::string& text) {
+  return std::ranges::find(list, text) != list.end();
+}
+
+}  // namespace volseal
