@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cli/progress.h"
-#include "core/enroll/decryption_plan.h"
+#include "core/decrypt/plan.h"
 
 #include <nlohmann/json.hpp>
 

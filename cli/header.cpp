@@ -9,8 +9,8 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/decrypt/journal.h"
 #include "core/discover/discover.h"
-#include "core/enroll/decryption_journal.h"
 #include "core/luks/backup.h"
 #include "core/unlock/unlocker.h"
 

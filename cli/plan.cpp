@@ -7,7 +7,7 @@
 #include "cli/verb.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
-#include "core/enroll/decryption_journal.h"
+#include "core/decrypt/journal.h"
 
 #include <unistd.h>
 

@@ -18,7 +18,6 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <memory>
@@ -85,11 +84,6 @@ UnlockTarget target_of(const std::string& volume, const UnlockOptions& options) 
   }
   if (target.mapping.empty()) target.mapping = "luks-" + header.uuid;
   return target;
-}
-
-bool is_block(const Path& path) {
-  struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
 }
 
 class UnlockRun {
@@ -245,7 +239,7 @@ int unlock(const UnlockOptions& options, const Session& session) {
     }
   } else {
     for (const std::string& volume : options.volumes) {
-      if (!options.test && std::filesystem::exists(volume) && !is_block(volume)) {
+      if (!options.test && std::filesystem::exists(volume) && !is_block_device(volume)) {
         throw Error(Code::usage,
                     "unlock {}: it is no block device; --test opens the keyslot without mapping",
                     volume);

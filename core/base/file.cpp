@@ -87,6 +87,18 @@ std::uint64_t size_of(const Path& path) {
   return size_of(open_file(path, O_RDONLY).get(), path);
 }
 
+bool is_block_device(const Path& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+void require_unclaimed(const Path& device) {
+  if (!is_block_device(device)) return;
+  const UniqueFd fd(::open(device.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+  if (!fd && errno == EBUSY) throw Error(Code::busy, "claim {}: it is in use", device.native());
+  if (!fd) throw_errno(errno, "open {}", device.native());
+}
+
 UniqueFd open_file(const Path& path, int flags, mode_t mode) {
   UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
   if (!fd) throw_errno(errno, "open {}", path.native());
@@ -154,6 +166,29 @@ void sync_folder(const Path& folder) {
   const UniqueFd fd = open_file(folder, O_RDONLY | O_DIRECTORY);
   // Some file systems cannot sync a folder and say so with EINVAL; they have nothing to lose there.
   if (::fsync(fd.get()) != 0 && errno != EINVAL) throw_errno(errno, "sync {}", folder.native());
+}
+
+std::vector<Path> journals_in(const Path& folder) {
+  std::vector<Path> journals;
+  if (!std::filesystem::is_directory(folder)) return journals;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    const Path& path = file.path();
+    if (path.extension() == ".json" && !path.filename().native().starts_with('.'))
+      journals.push_back(path);
+  }
+  return journals;
+}
+
+std::vector<Path> strays_in(const Path& folder) {
+  std::vector<Path> strays;
+  if (!std::filesystem::is_directory(folder)) return strays;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    const Path& path = file.path();
+    const bool kept = path.extension() == ".json" ||
+                      std::filesystem::exists(Path(path).replace_extension(".json"));
+    if (!kept && !file.is_directory()) strays.push_back(path);
+  }
+  return strays;
 }
 
 void make_folder(const Path& folder) {

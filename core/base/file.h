@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace volseal {
 
@@ -23,6 +24,12 @@ UniqueFd open_file(const Path& path, int flags, mode_t mode = 0600);
 // Bytes of a file or of a block device. Throws Error by errno, naming `path`.
 std::uint64_t size_of(int fd, const Path& path);
 std::uint64_t size_of(const Path& path);
+
+bool is_block_device(const Path& path);
+
+// Throws Error{busy} when somebody has it: a mount, a mapping, another claim (O_EXCL, open(2)).
+// What is no block device nobody claims.
+void require_unclaimed(const Path& device);
 
 // The whole file; throws Error{damaged} when it is larger than `limit` bytes, Error by errno else.
 std::string read_file(const Path& path, std::size_t limit = 1U << 20U);
@@ -46,6 +53,12 @@ void write_secret_file(const Path& path, const Secret& content);
 void write_all(int fd, std::string_view content, std::string_view what);
 void sync_fd(int fd, std::string_view what);
 void sync_folder(const Path& folder);
+
+// A folder of journals: NAME.json, and beside each what belongs to it, NAME.*. What begins with a
+// dot is a write that was cut off. Nothing where there is no such folder.
+std::vector<Path> journals_in(const Path& folder);
+// What lies there and belongs to no journal; no folders.
+std::vector<Path> strays_in(const Path& folder);
 
 // mkdir -p with mode 0700 for what it makes.
 void make_folder(const Path& folder);

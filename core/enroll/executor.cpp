@@ -62,19 +62,6 @@ std::span<const Phase> phases_of(Task task) {
   throw Error(Code::internal, "enroll: '{}' is nothing to carry out", to_string(task));
 }
 
-bool is_block_device(const Path& path) {
-  struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
-}
-
-// Nobody else has it: no mount, no mapping, no other claim.
-void require_unclaimed(const Path& device) {
-  if (!is_block_device(device)) return;
-  const UniqueFd fd(::open(device.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
-  if (!fd && errno == EBUSY) throw Error(Code::busy, "claim {}: it is in use", device.native());
-  if (!fd) throw_errno(errno, "open {}", device.native());
-}
-
 // Where the file system of an encryption in place must end, bytes: 4 KiB blocks, 32 MiB below the
 // end.
 std::uint64_t shrunk_size(std::uint64_t device_size) {

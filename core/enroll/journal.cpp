@@ -139,15 +139,12 @@ void Journal::remove(const JournalEntry& entry) const {
 
 std::vector<JournalEntry> Journal::unfinished() const {
   std::vector<JournalEntry> entries;
-  if (!std::filesystem::is_directory(folder_)) return entries;
-  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
-    if (file.path().extension() != ".json" || file.path().filename().native().starts_with('.'))
-      continue;
+  for (const Path& file : journals_in(folder_)) {
     try {
-      entries.push_back(entry_of(Json::parse(read_file(file.path()))));
+      entries.push_back(entry_of(Json::parse(read_file(file))));
     } catch (const Json::exception&) {
       throw Error(Code::damaged, "read the journal {}: it is not what volseal writes",
-                  file.path().native());
+                  file.native());
     }
   }
   std::ranges::sort(entries, {}, &JournalEntry::started_at);
@@ -155,13 +152,7 @@ std::vector<JournalEntry> Journal::unfinished() const {
 }
 
 void Journal::remove_strays() const {
-  if (!std::filesystem::is_directory(folder_)) return;
-  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
-    const Path& path = file.path();
-    const bool kept = path.extension() == ".json" ||
-                      std::filesystem::exists(Path(path).replace_extension(".json"));
-    if (!kept && !file.is_directory()) remove_if_any(path);
-  }
+  for (const Path& stray : strays_in(folder_)) remove_if_any(stray);
 }
 
 }  // namespace volseal

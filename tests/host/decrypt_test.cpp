@@ -3,8 +3,8 @@
 // tests/uml.
 #include "core/base/error.h"
 #include "core/base/handle.h"
+#include "core/decrypt/decryption.h"
 #include "core/discover/discover.h"
-#include "core/enroll/decryption.h"
 #include "core/enroll/executor.h"
 #include "core/luks/backup.h"
 #include "core/luks/header.h"

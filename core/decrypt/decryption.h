@@ -8,8 +8,8 @@
 
 #include "core/base/file.h"
 #include "core/base/secret.h"
-#include "core/enroll/decryption_journal.h"
-#include "core/enroll/decryption_plan.h"
+#include "core/decrypt/journal.h"
+#include "core/decrypt/plan.h"
 #include "core/luks/decryption.h"
 #include "core/luks/volume.h"
 #include "core/policy/policy.h"

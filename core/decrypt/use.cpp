@@ -4,13 +4,12 @@
 #include "core/base/human.h"
 #include "core/base/log.h"
 #include "core/base/process.h"
-#include "core/enroll/decryption.h"
-#include "core/enroll/decryption_tail.h"
+#include "core/decrypt/decryption.h"
+#include "core/decrypt/tail.h"
 #include "core/luks/header.h"
 #include "core/unlock/boot_list.h"
 
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <utility>
@@ -18,11 +17,6 @@
 namespace volseal {
 
 namespace {
-
-bool is_block_device(const Path& path) {
-  struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
-}
 
 void attempt(const std::vector<std::string>& argv) {
   if (const ProcessResult result = run(argv); result.status != 0) {

@@ -1,4 +1,4 @@
-#include "core/enroll/decryption_plan.h"
+#include "core/decrypt/plan.h"
 
 #include "core/base/error.h"
 #include "core/base/escape.h"

@@ -1,7 +1,7 @@
 #include "core/base/escape.h"
 #include "core/base/human.h"
 #include "core/base/table.h"
-#include "core/enroll/decryption_plan.h"
+#include "core/decrypt/plan.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

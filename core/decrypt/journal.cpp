@@ -1,4 +1,4 @@
-#include "core/enroll/decryption_journal.h"
+#include "core/decrypt/journal.h"
 
 #include "core/base/error.h"
 #include "core/base/escape.h"
@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 
 namespace volseal {
 
@@ -17,15 +16,11 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr std::string_view schema = "volseal-decrypt-journal/1";
-constexpr std::array phases = {DecryptPhase::prepared,  DecryptPhase::holding,
-                               DecryptPhase::moving,    DecryptPhase::decrypting,
-                               DecryptPhase::wiping,    DecryptPhase::tables,
-                               DecryptPhase::forgetting};
 
 DecryptPhase phase_named(const std::string& name) {
-  const auto at =
-      std::ranges::find_if(phases, [&](DecryptPhase phase) { return to_string(phase) == name; });
-  if (at == phases.end())
+  const auto at = std::ranges::find_if(
+      decrypt_phases, [&](DecryptPhase phase) { return to_string(phase) == name; });
+  if (at == decrypt_phases.end())
     throw Error(Code::damaged, "read a journal: '{}' is no phase", escaped(name));
   return *at;
 }
@@ -151,15 +146,12 @@ void DecryptionJournal::remove(const DecryptionEntry& entry) const {
 
 std::vector<DecryptionEntry> DecryptionJournal::unfinished() const {
   std::vector<DecryptionEntry> entries;
-  if (!std::filesystem::is_directory(folder_)) return entries;
-  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
-    if (file.path().extension() != ".json" || file.path().filename().native().starts_with('.'))
-      continue;
+  for (const Path& file : journals_in(folder_)) {
     try {
-      entries.push_back(entry_of(Json::parse(read_file(file.path()))));
+      entries.push_back(entry_of(Json::parse(read_file(file))));
     } catch (const Json::exception&) {
       throw Error(Code::damaged, "read the journal {}: it is not what volseal writes",
-                  file.path().native());
+                  file.native());
     }
   }
   std::ranges::sort(entries, {}, &DecryptionEntry::started_at);
@@ -167,13 +159,7 @@ std::vector<DecryptionEntry> DecryptionJournal::unfinished() const {
 }
 
 void DecryptionJournal::remove_strays() const {
-  if (!std::filesystem::is_directory(folder_)) return;
-  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
-    const Path& path = file.path();
-    const bool kept = path.extension() == ".json" ||
-                      std::filesystem::exists(Path(path).replace_extension(".json"));
-    if (!kept && !file.is_directory()) destroy(path);
-  }
+  for (const Path& stray : strays_in(folder_)) destroy(stray);
 }
 
 void refuse_while_decrypting(const Path& state, std::string_view doing) {

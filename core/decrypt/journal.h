@@ -6,8 +6,9 @@
 #pragma once
 
 #include "core/base/file.h"
-#include "core/enroll/decryption_plan.h"
+#include "core/decrypt/plan.h"
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,12 @@ enum class DecryptPhase {
   tables,      // crypttab and fstab, for good
   forgetting,  // the header files are destroyed
 };
+
+// In their order.
+inline constexpr std::array decrypt_phases = {DecryptPhase::prepared,  DecryptPhase::holding,
+                                              DecryptPhase::moving,    DecryptPhase::decrypting,
+                                              DecryptPhase::wiping,    DecryptPhase::tables,
+                                              DecryptPhase::forgetting};
 
 struct DecryptionEntry {
   std::string id;

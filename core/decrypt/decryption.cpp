@@ -1,4 +1,4 @@
-#include "core/enroll/decryption.h"
+#include "core/decrypt/decryption.h"
 
 #include "core/base/base64.h"
 #include "core/base/clock.h"
@@ -6,41 +6,20 @@
 #include "core/base/escape.h"
 #include "core/base/human.h"
 #include "core/base/log.h"
-#include "core/enroll/decryption_tail.h"
+#include "core/decrypt/tail.h"
 #include "core/luks/backup.h"
 #include "core/luks/header.h"
 #include "core/tables/tables.h"
 #include "core/unlock/boot_list.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <utility>
 
 namespace volseal {
 
 namespace {
-
-constexpr std::array phases = {DecryptPhase::prepared,  DecryptPhase::holding,
-                               DecryptPhase::moving,    DecryptPhase::decrypting,
-                               DecryptPhase::wiping,    DecryptPhase::tables,
-                               DecryptPhase::forgetting};
-
-bool is_block_device(const Path& path) {
-  struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
-}
-
-// Nobody else has it: no mount, no mapping, no other claim.
-void require_unclaimed(const Path& device) {
-  if (!is_block_device(device)) return;
-  const UniqueFd fd(::open(device.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
-  if (!fd && errno == EBUSY) throw Error(Code::busy, "claim {}: it is in use", device.native());
-  if (!fd) throw_errno(errno, "open {}", device.native());
-}
 
 void sync_file(const Path& file) {
   sync_fd(open_file(file, O_RDONLY).get(), file.native());
@@ -172,7 +151,8 @@ void Decryption::learn_content(DecryptionPlan& plan, const Path& device,
 }
 
 Path Decryption::carry_on(DecryptionEntry entry, const Path& device) {
-  for (auto phase = std::ranges::find(phases, entry.phase); phase != phases.end(); ++phase) {
+  for (auto phase = std::ranges::find(decrypt_phases, entry.phase); phase != decrypt_phases.end();
+       ++phase) {
     if (entry.phase != *phase) advance(entry, *phase);
     perform(entry, device);
   }

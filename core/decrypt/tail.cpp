@@ -1,9 +1,8 @@
-#include "core/enroll/decryption_tail.h"
+#include "core/decrypt/tail.h"
 
 #include "core/base/error.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,9 +29,7 @@ void zero(int fd, const Path& device, std::uint64_t begin, std::uint64_t end) {
 
 void zero_to_the_end(const Path& device, std::uint64_t begin) {
   // O_EXCL alone means something for block devices only.
-  struct stat status{};
-  const bool block = ::stat(device.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
-  const UniqueFd fd = open_file(device, block ? O_WRONLY | O_EXCL : O_WRONLY);
+  const UniqueFd fd = open_file(device, is_block_device(device) ? O_WRONLY | O_EXCL : O_WRONLY);
   const std::uint64_t end = size_of(fd.get(), device);
   const std::uint64_t last = std::max(begin, end - std::min<std::uint64_t>(end, known_bytes));
   zero(fd.get(), device, begin, last);
