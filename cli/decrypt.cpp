@@ -5,6 +5,7 @@
 #include "cli/hints.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
+#include "cli/stop.h"
 #include "cli/throttle.h"
 #include "cli/verb.h"
 #include "cli/world.h"
@@ -23,8 +24,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,12 +49,6 @@ struct DecryptOptions {
   }
 };
 
-// Set by SIGINT and SIGTERM; the decryption stops at its next safe point.
-std::atomic<bool> stop_wanted{false};
-extern "C" void on_signal_to_stop(int /*signal*/) {
-  stop_wanted = true;
-}
-
 std::string real_name(const std::string& name) {
   std::error_code none;
   const Path real = std::filesystem::canonical(name, none);
@@ -71,7 +64,7 @@ class DecryptRun {
         groups_(session.options, policy_),
         audit_(audit_log_of(session.options), "decrypt"),
         report_(options.style()),
-        throttle_(options.io_limit, stop_wanted),
+        throttle_(options.io_limit),
         decryption_(policy_, {.state = session.options.state, .unmount = options.unmount},
                     world()) {}
 
@@ -251,7 +244,7 @@ class DecryptRun {
             [this](std::uint64_t done, std::uint64_t total) {
               report_.progress(done, total);
               throttle_.pace("", done);
-              return !stop_wanted;
+              return !stop_is_wanted();
             },
         .record =
             [this](const DecryptionPlan& plan, const std::string& action,
@@ -281,10 +274,7 @@ int decrypt(const DecryptOptions& options, const Session& session) {
   if (::geteuid() != 0) throw Error(Code::denied, "decrypt: only root can");
   make_folder(session.options.state);
   const FileLock lock(session.options.state / "lock");
-  struct sigaction action{};
-  action.sa_handler = on_signal_to_stop;
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  stop_on_signals();
   return DecryptRun(options, session).all();
 }
 

@@ -8,6 +8,7 @@
 #include "cli/prompt.h"
 #include "cli/recovery_page.h"
 #include "cli/recovery_print.h"
+#include "cli/stop.h"
 #include "cli/throttle.h"
 #include "cli/verb.h"
 #include "cli/world.h"
@@ -31,10 +32,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -70,12 +69,6 @@ struct EnrollOptions {
   }
 };
 
-// Set by SIGINT and SIGTERM; the encryption stops at its next safe point.
-std::atomic<bool> stop_wanted{false};
-extern "C" void on_stop_signal(int /*signal*/) {
-  stop_wanted = true;
-}
-
 // A person reads and answers meanwhile.
 class Reading {
  public:
@@ -100,7 +93,7 @@ class EnrollRun {
         audit_(audit_log_of(session.options), "enroll"),
         escrows_(policy_, audit_, options.escrow_fd),
         report_(options.style()),
-        throttle_(options.io_limit, stop_wanted),
+        throttle_(options.io_limit),
         executor_(policy_, {.state = session.options.state, .unmount = options.unmount}, world()) {}
 
   int all() {
@@ -340,7 +333,7 @@ class EnrollRun {
             [this](const VolumePlan& volume, std::uint64_t done, std::uint64_t total) {
               report_.progress(volume, done, total);
               throttle_.pace(volume.path, done);
-              return !stop_wanted;
+              return !stop_is_wanted();
             },
         .record =
             [this](const VolumePlan& volume, const std::string& uuid, const std::string& action,
@@ -397,10 +390,7 @@ int enroll(const EnrollOptions& options, const Session& session) {
   if (options.pause) return pause(session);
   make_folder(session.options.state);
   const FileLock lock(session.options.state / "lock");
-  struct sigaction action{};
-  action.sa_handler = on_stop_signal;
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  stop_on_signals();
   return EnrollRun(options, session).all();
 }
 

@@ -1,5 +1,7 @@
 #include "cli/throttle.h"
 
+#include "cli/stop.h"
+
 #include <algorithm>
 #include <thread>
 
@@ -10,7 +12,7 @@ using namespace std::chrono_literals;
 void Throttle::pace(const std::string& what, std::uint64_t done) {
   if (rate_ == 0) return;
   const auto due = due_after(what, done);
-  while (!stop_ && Clock::now() < due) {
+  while (!stop_is_wanted() && Clock::now() < due) {
     std::this_thread::sleep_for(std::min<Clock::duration>(due - Clock::now(), 100ms));
   }
 }

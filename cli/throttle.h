@@ -1,7 +1,6 @@
 // --io-limit: work that keeps to so many bytes a second.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -13,12 +12,11 @@ namespace volseal {
 // Holds for all pieces of work together; they may go on in several threads.
 class Throttle {
  public:
-  // 0: no limit. `stop`: outlives it.
-  Throttle(std::uint64_t bytes_per_second, const std::atomic<bool>& stop)
-      : rate_(bytes_per_second), stop_(stop) {}
+  // 0: no limit.
+  explicit Throttle(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
 
   // `done` bytes of the piece `what`, whose first call only says where it begins. Returns when it
-  // is time to go on, or a stop is wanted.
+  // is time to go on, or a stop is wanted (cli/stop.h).
   void pace(const std::string& what, std::uint64_t done);
 
  private:
@@ -26,7 +24,6 @@ class Throttle {
   Clock::time_point due_after(const std::string& what, std::uint64_t done);
 
   std::uint64_t rate_;
-  const std::atomic<bool>& stop_;
   std::mutex mutex_;
   Clock::time_point due_;
   std::map<std::string, std::uint64_t> last_;

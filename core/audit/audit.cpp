@@ -3,6 +3,7 @@
 #include "core/audit/journal.h"
 #include "core/audit/record.h"
 #include "core/base/clock.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 
 #include <fcntl.h>
@@ -107,7 +108,7 @@ Tail tail_of(int fd, std::uint64_t size, const Path& path) {
         newline == std::string_view::npos ? rest : rest.substr(newline + 1);
     const auto record = audit::from_line(line);
     if (last) {
-      tail.prev = audit::hash_of(line);
+      tail.prev = sha256_hex(line);
       if (!record) tail.why = tail.torn ? "the last line was cut off" : "the last line is no event";
       last = false;
     }
@@ -190,7 +191,7 @@ void AuditLog::record_all(std::span<const Event> events) const {
       record.seq = ++tail.seq;
       record.prev = tail.prev;
       const std::string line = audit::to_line(record);
-      tail.prev = audit::hash_of(line);
+      tail.prev = sha256_hex(line);
       text += line;
       text += '\n';
       starts = starts || record.event.outcome == audit_started;

@@ -1,4 +1,5 @@
 #include "core/audit/record.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 
 namespace volseal {
@@ -31,7 +32,7 @@ struct Reader {
       seq = record->seq;
       reading.records.push_back(*record);
     }
-    prev = audit::hash_of(line);
+    prev = sha256_hex(line);
   }
 };
 

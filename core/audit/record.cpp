@@ -1,14 +1,12 @@
 #include "core/audit/record.h"
 
-#include "core/base/base64.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 
 #include <nlohmann/json.hpp>
-#include <openssl/evp.h>
 
 #include <algorithm>
-#include <array>
 
 namespace volseal::audit {
 
@@ -121,14 +119,6 @@ std::optional<AuditRecord> from_line(std::string_view line) {
     return std::nullopt;
   }
   return record;
-}
-
-std::string hash_of(std::string_view line) {
-  std::array<std::uint8_t, 32> digest{};
-  if (EVP_Digest(line.data(), line.size(), digest.data(), nullptr, EVP_sha256(), nullptr) != 1) {
-    throw Error(Code::internal, "hash a line of the audit log: libcrypto refused");
-  }
-  return to_hex(digest);
 }
 
 }  // namespace volseal::audit

@@ -17,7 +17,4 @@ std::string to_line(const AuditRecord& record);
 // Nothing where it is not exactly what to_line writes.
 std::optional<AuditRecord> from_line(std::string_view line);
 
-// SHA-256, hexadecimal, of the line without its newline.
-std::string hash_of(std::string_view line);
-
 }  // namespace volseal::audit

@@ -1,5 +1,6 @@
 #include "core/escrow/content.h"
 
+#include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/escrow/openssl.h"

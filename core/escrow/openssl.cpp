@@ -1,11 +1,8 @@
 #include "core/escrow/openssl.h"
 
-#include "core/base/base64.h"
 #include "core/base/error.h"
 
 #include <openssl/err.h>
-
-#include <array>
 
 namespace volseal::escrow {
 
@@ -38,15 +35,6 @@ std::string openssl_reason() {
   std::string text = reason == nullptr ? "OpenSSL does not say why" : reason;
   ERR_clear_error();
   return text;
-}
-
-std::string sha256_hex(std::span<const std::uint8_t> bytes) {
-  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
-    throw Error(Code::internal, "compute a digest: OpenSSL has no SHA-256");
-  }
-  return to_hex(std::span(digest).first(size));
 }
 
 }  // namespace volseal::escrow

@@ -34,7 +34,4 @@ std::string_view written_to(const Bio& bio);
 // The reason of the latest failure in this thread, and forgets all of them.
 std::string openssl_reason();
 
-// SHA-256.
-std::string sha256_hex(std::span<const std::uint8_t> bytes);
-
 }  // namespace volseal::escrow

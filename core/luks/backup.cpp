@@ -2,6 +2,7 @@
 
 #include "core/base/base64.h"
 #include "core/base/clock.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/human.h"
@@ -10,14 +11,12 @@
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <openssl/evp.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <functional>
 #include <memory>
@@ -47,28 +46,6 @@ bool is_uuid_name(std::string_view uuid) {
 bool is_sha256(std::string_view text) {
   return text.size() == 64 && from_hex(text).has_value();
 }
-
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) {
-    if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) fail();
-  }
-  void add(std::string_view data) {
-    if (EVP_DigestUpdate(context_.get(), data.data(), data.size()) != 1) fail();
-  }
-  std::string end() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    unsigned length = 0;
-    if (EVP_DigestFinal_ex(context_.get(), digest.data(), &length) != 1) fail();
-    return to_hex(std::span(digest).first(length));
-  }
-
- private:
-  [[noreturn]] static void fail() {
-    throw Error(Code::internal, "hash a header backup: OpenSSL has no SHA-256");
-  }
-  Handle<EVP_MD_CTX, EVP_MD_CTX_free> context_;
-};
 
 // Gives the file piece by piece to `take`; returns its SHA-256.
 std::string read_in_pieces(const Path& file, const std::function<void(std::string_view)>& take) {

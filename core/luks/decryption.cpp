@@ -1,6 +1,6 @@
 #include "core/luks/decryption.h"
 
-#include "core/base/base64.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/handle.h"
 #include "core/luks/header.h"
@@ -11,12 +11,10 @@
 #include <fmt/format.h>
 #include <libcryptsetup.h>
 #include <nlohmann/json.hpp>
-#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <span>
 
@@ -39,15 +37,6 @@ struct MemoryFile {
     return {.fd = std::move(fd), .path = std::move(path)};
   }
 };
-
-std::string sha256_of(std::string_view data) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned length = 0;
-  if (EVP_Digest(data.data(), data.size(), digest.data(), &length, EVP_sha256(), nullptr) != 1) {
-    throw Error(Code::internal, "hash what is on a device: OpenSSL has no SHA-256");
-  }
-  return to_hex(std::span(digest).first(length));
-}
 
 }  // namespace
 
@@ -177,11 +166,11 @@ std::string fingerprint(const Path& path, std::uint64_t offset, std::size_t size
     if (got == 0) break;
     done += static_cast<std::size_t>(got);
   }
-  return sha256_of(std::string_view(data).substr(0, done));
+  return sha256_hex(std::string_view(data).substr(0, done));
 }
 
 std::string fingerprint_of_zeros(std::size_t size) {
-  return sha256_of(std::string(size, '\0'));
+  return sha256_hex(std::string(size, '\0'));
 }
 
 }  // namespace volseal

@@ -1,6 +1,7 @@
 #include "core/luks/header.h"
 
 #include "core/base/base64.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 
 #include <fcntl.h>
@@ -44,19 +45,10 @@ bool starts_with(const Buffer& data, const Magic& magic) {
   return data.size() >= magic.size() && std::equal(magic.begin(), magic.end(), data.begin());
 }
 
-std::string fingerprint(const void* data, std::size_t size) {
-  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
-  unsigned length = 0;
-  if (EVP_Digest(data, size, digest.data(), &length, EVP_sha256(), nullptr) != 1) {
-    throw Error(Code::internal, "hashing a LUKS header: OpenSSL has no SHA-256");
-  }
-  return to_hex(std::span(digest).first(length));
-}
-
 std::string fingerprint(const Json& json) {
   // Sorted keys, one way to write it; what is not UTF-8 is replaced, as nothing else may be there.
   const std::string text = json.dump(-1, ' ', true, Json::error_handler_t::replace);
-  return fingerprint(text.data(), text.size());
+  return sha256_hex(text);
 }
 
 IdentifiedHeader parse_luks1(const Buffer& data) {
@@ -76,11 +68,11 @@ IdentifiedHeader parse_luks1(const Buffer& data) {
   identified.bytes = segment.offset;
   header.segments.push_back(std::move(segment));
   // mk-digest, mk-digest-salt, mk-digest-iterations
-  identified.key_digest = fingerprint(data.data() + 112, 20 + 32 + 4);
+  identified.key_digest = sha256_hex(std::span(data).subspan(112, 20 + 32 + 4));
   for (int slot = 0; slot < 8; ++slot) {
     const std::size_t at = keyslots_at + static_cast<std::size_t>(slot) * keyslot_size;
     if (big_endian(data, at, 4) != active) continue;
-    identified.keyslots.emplace(slot, fingerprint(data.data() + at, keyslot_size));
+    identified.keyslots.emplace(slot, sha256_hex(std::span(data).subspan(at, keyslot_size)));
     header.keyslots.push_back({.id = slot,
                                .type = "luks1",
                                .pbkdf = "pbkdf2",

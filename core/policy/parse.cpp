@@ -1,11 +1,11 @@
 #include "core/base/base64.h"
+#include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/human.h"
 #include "core/policy/policy.h"
 
 #include <fmt/ranges.h>
-#include <openssl/evp.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -687,15 +687,6 @@ void read_rules(const Section& root, Policy& policy) {
   }
 }
 
-std::string digest_of(std::string_view text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int size = 0;
-  if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
-    throw Error(Code::internal, "hashing the policy: OpenSSL has no SHA-256");
-  }
-  return to_hex(std::span(digest).first(size));
-}
-
 toml::table parse_toml(std::string_view text, std::string_view source) {
   std::size_t line = 1;
   std::size_t length = 0;
@@ -729,7 +720,7 @@ Policy parse_policy(std::string_view text, std::string_view source) {
 
   Policy policy;
   policy.source = source;
-  policy.digest = digest_of(text);
+  policy.digest = sha256_hex(text);
   if (const auto volumes = root.table("volumes", "[volumes]")) read_volumes(*volumes, policy);
   if (const auto groups = root.table("group", "[group]")) read_groups(*groups, policy);
   if (std::ranges::find(policy.groups, "default", &Group::name) == policy.groups.end()) {
