@@ -34,6 +34,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <mutex>
