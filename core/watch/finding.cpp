@@ -58,6 +58,7 @@ std::string_view to_string(Happening what) {
     case Happening::removed: return "removed";
     case Happening::vanished: return "vanished";
     case Happening::blind: return "blind";
+    case Happening::repeated: return "repeated";
   }
   return "changed";
 }
@@ -69,7 +70,8 @@ bool needs_attention(const Finding& finding) {
     case Happening::blind: return true;
     case Happening::present:
     case Happening::attached:
-    case Happening::changed: break;
+    case Happening::changed:
+    case Happening::repeated: break;
   }
   switch (finding.volume.verdict) {
     case Verdict::covered:

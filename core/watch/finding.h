@@ -17,6 +17,7 @@ enum class Happening {
   removed,
   vanished,  // came and went before it could be looked at
   blind,     // events were lost: between `since_ms` and `boot_ms` nothing was seen as it happened
+  repeated,  // more findings of one device, since `since_ms`, than are told one by one
 };
 
 // A disk below the volume, and where it hangs. Strings as the device says them: escape when
@@ -44,7 +45,7 @@ struct Finding {
   std::vector<Origin> from;
   std::vector<std::string> changes;  // one sentence each: "was blank, is ext4"
   std::string action = "notify";     // what was done about it
-  std::int64_t since_ms = 0;         // blind only: boot clock
+  std::int64_t since_ms = 0;         // blind, repeated: boot clock
   std::string time;                  // when it was said: RFC 3339 UTC, and the boot clock
   std::int64_t boot_ms = 0;
 };

@@ -204,6 +204,10 @@ bool same_disk(const DeviceEvent& one, const DeviceEvent& other) {
 }  // namespace
 
 void Burst::add(DeviceEvent event) {
+  if (events.size() >= most) {
+    overflowed = true;
+    return;
+  }
   const bool change = event.action == "change";
   if (change &&
       !changed.insert(fmt::format("{}/{}/{}", event.name, event.diskseq, event.from_udevd))

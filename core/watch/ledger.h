@@ -28,8 +28,10 @@ struct Burst {
   std::vector<DeviceEvent> events;
   bool mounts = false;            // the mount table changed
   bool swaps = false;             // the list of swap areas changed
+  bool overflowed = false;        // there were more than `most`; the rest is not here
   std::set<std::string> changed;  // what add() has a "change" of
 
+  static constexpr std::size_t most = 50'000;
   // Says the same twice only once, so that a storm of changes takes no memory.
   void add(DeviceEvent event);
 };

@@ -5,6 +5,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/watch/monitor.h"
+#include "core/watch/quota.h"
 #include "core/watch/service.h"
 
 #include <fcntl.h>
@@ -92,15 +93,16 @@ class Watch {
   void wait_and_handle() {
     const std::int64_t before = now_ms();
     const std::int64_t wake =
-        std::min({look_due(), reconcile_at_, watchdog_at_,
+        std::min({look_due(), reconcile_at_, watchdog_at_, quota_.due(),
                   kernel_.waits_for_missing() ? before + gap_patience_ms : never});
     const auto timeout = static_cast<int>(std::clamp<std::int64_t>(wake - before, 0, reconcile_ms));
-    std::array<pollfd, 5> fds = {
+    std::array<pollfd, 6> fds = {
         {{.fd = kernel_.fd(), .events = POLLIN, .revents = 0},
          {.fd = udevd_ ? udevd_->fd() : -1, .events = POLLIN, .revents = 0},
          {.fd = signals_.fd(), .events = POLLIN, .revents = 0},
          {.fd = mounts_.get(), .events = POLLPRI, .revents = 0},
-         {.fd = swaps_.get(), .events = POLLPRI, .revents = 0}}};
+         {.fd = swaps_.get(), .events = POLLPRI, .revents = 0},
+         {.fd = callbacks_.waker, .events = POLLIN, .revents = 0}}};
     if (::poll(fds.data(), fds.size(), timeout) < 0 && errno != EINTR)
       throw_errno(errno, "wait for events");
     const std::int64_t now = now_ms();
@@ -109,9 +111,11 @@ class Watch {
     if (stop_) return;
     if ((fds[3].revents & (POLLPRI | POLLERR)) != 0) note(now, burst_.mounts);
     if ((fds[4].revents & (POLLPRI | POLLERR)) != 0) note(now, burst_.swaps);
+    if (fds[5].revents != 0 && callbacks_.wake()) began(now);
     receive(now);
     if (now >= reconcile_at_) reconcile(now);
     if (now >= look_due()) look_at(now);
+    if (now >= quota_.due()) tell({}, now);
   }
 
   void note(std::int64_t now, bool& what) {
@@ -134,10 +138,10 @@ class Watch {
         first_unsettled_ = now;
       burst_.add(std::move(event));
     });
-    if (!lost.empty()) {
+    if (!lost.empty() || burst_.overflowed) {
       began(now);
       everything_ = true;
-      loss_ = lost;
+      loss_ = lost.empty() ? "more events waited for a look than are kept" : lost;
     } else if (loss_.empty()) {
       last_whole_ = now;
     }
@@ -179,7 +183,15 @@ class Watch {
     if (other || now >= full_at_) {
       began(now);
       everything_ = true;
+    } else if (first_event_ == 0 && std::ranges::any_of(ledger_.last().graph.devices, is_silent)) {
+      // No event says that a device answers again.
+      began(now);
     }
+    if (callbacks_.account) callbacks_.account(summary_);
+  }
+
+  static bool is_silent(const Device& device) {
+    return device.content.kind == ContentKind::unreadable;
   }
 
   void look_at(std::int64_t started) {
@@ -209,19 +221,26 @@ class Watch {
     log::detail("looked for {} ms after {} events, {} ms after the first", done - started,
                 burst.events.size(), started - begun);
     not_before_ = done + std::min<std::int64_t>(done - started, longest_pause_ms);
-    if (auto blind = was_blind(findings)) findings.insert(findings.begin(), std::move(*blind));
-    summary_.findings += findings.size();
+    if (auto blind = was_blind(findings)) {
+      ++summary_.blinds;
+      summary_.blind_ms += done - blind->since_ms;
+      findings.insert(findings.begin(), std::move(*blind));
+    }
     loss_.clear();
     gap_since_ = 0;
-    if (!findings.empty()) {
-      stamp(findings);
-      if (findings.front().what == Happening::blind) {
-        summary_.blind_ms += findings.front().boot_ms - findings.front().since_ms;
-      }
-      callbacks_.tell(findings);
-    }
+    if (callbacks_.act) callbacks_.act(ledger_.last(), findings);
+    summary_.findings += findings.size();
+    tell(std::move(findings), done);
+    if (callbacks_.account) callbacks_.account(summary_);
     notify_manager(fmt::format("STATUS=watching {} block devices", known_.size()));
     if (now_ms() >= watchdog_at_) pet_watchdog(now_ms());
+  }
+
+  void tell(std::vector<Finding> findings, std::int64_t now) {
+    findings = quota_.admit(std::move(findings), now);
+    if (findings.empty()) return;
+    stamp(findings);
+    callbacks_.tell(findings);
   }
 
   // Where udevd runs, the close of a device that was written to is an event too. So what no event
@@ -263,6 +282,7 @@ class Watch {
       log::warning("{}; the policy stays as it was", error.what());
     }
     notify_manager("READY=1");
+    everything_ = true;
     began(now_ms());
   }
 
@@ -278,6 +298,7 @@ class Watch {
   UniqueFd mounts_ = open_mounts();
   UniqueFd swaps_ = open_file("/proc/swaps", O_RDONLY);
   Ledger ledger_;
+  Quota quota_;
   WatchSummary summary_;
   bool looked_ = false;
   bool everything_ = true;  // nothing of the last look is taken for granted

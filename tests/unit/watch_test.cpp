@@ -1,11 +1,14 @@
 #include "core/watch/finding.h"
 #include "core/watch/ledger.h"
+#include "core/watch/quota.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cstdint>
+#include <fstream>
 #include <numeric>
 #include <random>
 #include <span>
@@ -296,6 +299,49 @@ TEST(LedgerTest, AStormOfChangesTakesNoMemory) {
   EXPECT_THAT(burst.events, SizeIs(2));
 }
 
+TEST(LedgerTest, ABurstKeepsNoMoreThanItCanAndSaysSo) {
+  Burst burst;
+  for (std::uint64_t i = 1; i <= 100'000; ++i) burst.add(event("add", "sdb", i, i));
+  EXPECT_THAT(burst.events, SizeIs(Burst::most));
+  EXPECT_TRUE(burst.overflowed);
+}
+
+// Bytes of this process that are in memory.
+std::size_t resident() {
+  std::size_t size = 0;
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> size >> pages;
+  return pages * 4096;
+}
+
+TEST(LedgerTest, AHundredThousandEventsLeaveNothingBehind) {
+  Ledger ledger;
+  Quota quota;
+  SequenceGaps gaps;
+  ledger.start(Machine());
+  const auto storm = [&](std::uint64_t first, std::uint64_t last) {
+    for (std::uint64_t i = first; i < last;) {
+      Burst burst;
+      for (int disk = 0; disk < 50; ++disk, i += 3) {
+        const std::string name = "sd" + std::to_string(disk);
+        for (std::uint64_t n = 0; n < 3; ++n) gaps.saw(i + n, static_cast<std::int64_t>(i));
+        burst.add(event("add", name, i, i));
+        burst.add(event("change", name, i + 1, i));
+        burst.add(event("remove", name, i + 2, i));
+      }
+      const auto now = static_cast<std::int64_t>(i);
+      EXPECT_THAT(ledger.take(Machine(), burst), SizeIs(50));
+      quota.admit({{.what = Happening::changed}}, now);
+      EXPECT_EQ(gaps.overdue(now, 5'000).count, 0U);
+    }
+  };
+  storm(1, 10'000);
+  const std::size_t before = resident();
+  storm(10'000, 110'000);
+  // The allocator's own moods; a leak of ten bytes an event would be more.
+  EXPECT_LT(resident(), before + (1U << 20U));
+}
+
 TEST(LedgerTest, FindingsAreToldOnceHoweverManyEventsThereAre) {
   Ledger ledger;
   ledger.start(Machine());
@@ -363,6 +409,33 @@ TEST(FindingTest, BlindnessSaysHowLongAndWhy) {
             "blind for 2500 ms: the receive buffer overran; everything was looked at again");
   EXPECT_EQ(nlohmann::json::parse(to_json_line(blind))["since_ms"], 1000);
   EXPECT_TRUE(needs_attention(blind));
+}
+
+std::vector<Finding> changes_of(const std::string& name, std::uint64_t count) {
+  std::vector<Finding> findings(count, Finding{.what = Happening::changed});
+  for (Finding& finding : findings) finding.volume.name = name;
+  return findings;
+}
+
+TEST(QuotaTest, WhatChangesAllTheTimeIsCountedAndTheOthersAreTold) {
+  Quota quota;
+  EXPECT_THAT(quota.admit(changes_of("sda", Quota::most + 57), 1'000), SizeIs(Quota::most));
+  EXPECT_THAT(names(quota.admit(changes_of("sdb", 1), 2'000)), ElementsAre("changed sdb"));
+  EXPECT_EQ(quota.due(), 1'000 + Quota::minute_ms);
+  EXPECT_THAT(quota.admit({}, quota.due() - 1), IsEmpty());
+  const auto summary = quota.admit({}, quota.due());
+  ASSERT_THAT(names(summary), ElementsAre("repeated sda"));
+  EXPECT_EQ(summary[0].since_ms, 1'000);
+  EXPECT_THAT(summary[0].changes,
+              ElementsAre("57 more findings of it were not told one by one: 57 changed"));
+  EXPECT_EQ(quota.due(), INT64_MAX);
+  EXPECT_THAT(names(quota.admit(changes_of("sda", 1), 62'000)), ElementsAre("changed sda"));
+}
+
+TEST(QuotaTest, BlindnessIsAlwaysTold) {
+  Quota quota;
+  EXPECT_THAT(quota.admit(std::vector<Finding>(1'000, {.what = Happening::blind}), 1),
+              SizeIs(1'000));
 }
 
 TEST(SequenceGapsTest, EventsInAnotherOrderAreNoGap) {
