@@ -22,7 +22,7 @@ const std::map<std::string, Format> formats = {
     {"table", Format::table}, {"json", Format::json},
     {"csv", Format::csv},     {"openmetrics", Format::openmetrics},
     {"junit", Format::junit}, {"icinga", Format::icinga},
-    {"oscal", Format::oscal}};
+    {"oscal", Format::oscal}, {"html", Format::html}};
 
 struct CheckRequest {
   GraphSource source;
@@ -65,6 +65,7 @@ std::string rendered(const Report& report, const CheckRequest& request) {
     case Format::junit: return junit(report);
     case Format::icinga: return icinga(report);
     case Format::oscal: return oscal(report);
+    case Format::html: return report_html(report);
   }
   return "";
 }

@@ -55,7 +55,7 @@ struct ReportContext {
 Report make_report(const DeviceGraph& graph, const Policy& policy, Coverage coverage,
                    const Controls& controls, const ReportContext& context);
 
-enum class Format { table, json, csv, openmetrics, junit, icinga, oscal };
+enum class Format { table, json, csv, openmetrics, junit, icinga, oscal, html };
 
 // Every form but the table, which wants a terminal's width: see to_text() of core/coverage.
 std::string report_json(const Report& report);  // schema "volseal-coverage/1", ASCII
@@ -64,6 +64,7 @@ std::string openmetrics(const Report& report);  // also what node_exporter's tex
 std::string junit(const Report& report);        // a test case a volume
 std::string icinga(const Report& report);       // one line with performance data
 std::string oscal(const Report& report);        // assessment results, OSCAL 1.1.2
+std::string report_html(const Report& report);  // one page that needs nothing else
 // The controls, what speaks for each and what against it.
 std::string controls_text(const Report& report, const TextOptions& options);
 

@@ -6,7 +6,10 @@
 Each form of each saved graph of tests/data, and of a machine whose labels, serials, names and host are hostile.
 """
 
+import base64
 import csv
+import hashlib
+import html.parser
 import io
 import json
 import re
@@ -18,44 +21,16 @@ import unicodedata
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import hostile
 import jsonschema
 
 VOLSEAL, SOURCE = sys.argv[1], Path(sys.argv[2])
 DATA = SOURCE / "tests/data"
 
-HOSTILE = [
-    "\x1b]0;owned\x07\x1b[2J",
-    "<script>alert(1)</script>",
-    "\"><img src=x onerror=alert(1)>",
-    "two\nlines\r\nand\ttab",
-    "=cmd|' /C calc'!A0",
-    "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\uff1d1+1",
-    "\u202egnp.exe", "\u009b31mred", "zero\u200bwidth", "\u2028next",
-    "a|b=1;2;3 'c'=4",
-    "back\\slash \"quoted\" 'single'",
-    "]]>&amp;&#0;&bogus;",
-    "{% raw %}${x}`id`$(id)",
-    "  ", "# EOF",
-    "x" * 300,
-]
-
 UUID = re.compile(r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[45][0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$")
 TOKEN = re.compile(r"^[A-Za-z_][A-Za-z0-9._-]*$")
 STRING = re.compile(r"^\S(.*\S)?$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
-
-
-def hostile_graph():
-    devices = []
-    for number, text in enumerate(HOSTILE):
-        devices.append({
-            "name": f"sd{number}", "path": f"/dev/{text}" if number % 2 else f"/dev/sd{number}", "kind": "disk",
-            "size": 1 << 30, "logical_sector": 512, "physical_sector": 512, "vendor": text, "model": text, "serial": text,
-            "wwn": text if number % 3 == 0 else "", "partition_label": text, "links": [f"/dev/disk/by-label/{text}"],
-            "content": {"kind": "filesystem", "type": text if number % 4 == 0 else "ext4", "label": text, "uuid": text},
-            "mounts": [f"/srv/{text}"]})
-    return {"schema": "volseal-graph/1", "host": HOSTILE[number % 3], "taken_at": HOSTILE[0], "kernel": HOSTILE[1],
-            "boot_id": HOSTILE[4], "root": True, "devices": devices, "crypttab": [], "fstab": []}
 
 
 def check(condition, what):
@@ -257,6 +232,61 @@ def check_oscal(text, report):
         check(sc_28_1 != "satisfied" or not against, "SC-28(1)")
 
 
+class Page(html.parser.HTMLParser):
+    """Every tag is closed where it should be, none can load or run anything, and what refers refers to the page itself."""
+
+    VOID = {"meta", "br"}
+    TAGS = VOID | {"html", "head", "title", "style", "body", "header", "footer", "h1", "h2", "h3", "p", "span", "b", "ul", "li",
+                   "table", "thead", "tbody", "tr", "th", "td", "code", "details", "summary", "div", "dl", "dt", "dd", "svg",
+                   "defs", "symbol", "use", "circle", "path", "rect", "g", "text", "title"}
+    ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "width", "height", "aria-hidden", "aria-label",
+                  "role", "id", "viewbox", "d", "cx", "cy", "r", "rx", "x", "y", "href", "data-label", "xmlns",
+                  "preserveaspectratio"}
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.ids, self.references, self.policy, self.style, self.rows = [], [], [], None, "", 0
+        self.feed(text)
+        self.close()
+        check(not self.open, f"not closed: {self.open}")
+
+    def handle_starttag(self, tag, attributes):
+        check(tag in self.TAGS, f"<{tag}>")
+        names = [name for name, _ in attributes]
+        check(set(names) <= self.ATTRIBUTES and len(names) == len(set(names)), f"<{tag} {names}>")
+        values = dict(attributes)
+        if "id" in values:
+            self.ids.append(values["id"])
+        if "href" in values:
+            self.references.append(values["href"])
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
+        self.rows += tag == "td" and values.get("class") == "verdict"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        check(self.open and self.open.pop() == tag, f"</{tag}>")
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style":
+            self.style += data
+
+
+def check_html(text, report):
+    page = Page(text)
+    check(page.rows == len(report["volumes"]), "a row a volume")
+    check(len(page.ids) == len(set(page.ids)), "ids are unique")
+    check({"#" + name for name in page.ids} >= set(page.references), "references lead into the page")
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    check(page.policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';"), page.policy)
+    check("url(" not in page.style and "@import" not in page.style, "the style loads nothing")
+
+
 def check_graph(graph):
     text, status = render(graph, "json")
     report = check_json(text, status)
@@ -265,6 +295,7 @@ def check_graph(graph):
     check_junit(render(graph, "junit")[0], report)
     check_icinga(*render(graph, "icinga"))
     check_oscal(render(graph, "oscal")[0], report)
+    check_html(render(graph, "html")[0], report)
     render(graph, "table")
     render(graph, "table", "--controls")
     return report
@@ -272,13 +303,13 @@ def check_graph(graph):
 
 def main():
     with tempfile.TemporaryDirectory(prefix="volseal-formats.") as folder:
-        hostile = Path(folder) / "hostile.json"
-        hostile.write_text(json.dumps(hostile_graph()))
-        report = check_graph(hostile)
-        check(len(report["volumes"]) == len(HOSTILE), "every hostile device is reported")
-        check(report["devices"][1]["serial"] == HOSTILE[1], "json keeps what the device said")
+        lying = Path(folder) / "lying.json"
+        lying.write_text(json.dumps(hostile.graph()))
+        report = check_graph(lying)
+        check(len(report["volumes"]) == len(hostile.TEXTS), "every hostile device is reported")
+        check(report["devices"][1]["serial"] == hostile.TEXTS[1], "json keeps what the device said")
         empty = Path(folder) / "empty.json"
-        empty.write_text(json.dumps({**hostile_graph(), "devices": []}))
+        empty.write_text(json.dumps({**hostile.graph(), "devices": []}))
         check(check_graph(empty)["exit_status"] == 3, "nothing seen is nothing proven")
         # To monitoring a failure is UNKNOWN on standard output, and status 3.
         broken = subprocess.run([VOLSEAL, "check", "--graph", "/nonexistent", "--format", "icinga"],
@@ -288,7 +319,7 @@ def main():
     check(graphs, "saved graphs")
     for graph in graphs:
         check_graph(graph)
-    print(f"{len(graphs) + 2} graphs, 8 forms each" + ("" if shutil.which("promtool") else "; promtool is not installed"))
+    print(f"{len(graphs) + 2} graphs, 9 forms each" + ("" if shutil.which("promtool") else "; promtool is not installed"))
 
 
 main()

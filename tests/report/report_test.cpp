@@ -23,9 +23,16 @@ class ReportTest : public ::testing::Test, public test::Machine {
 
   std::vector<std::string> every_form() {
     const Report made = report();
-    return {
-        report_json(made), report_csv(made), openmetrics(made),       junit(made),
-        icinga(made),      oscal(made),      controls_text(made, {}), to_text(made.coverage, {})};
+    return {report_json(made),
+            report_csv(made),
+            openmetrics(made),
+            junit(made),
+            icinga(made),
+            oscal(made),
+            report_html(made),
+            controls_text(made, {}),
+            to_text(made.coverage, {}),
+            report_html(made)};
   }
 };
 
@@ -87,6 +94,24 @@ TEST_F(ReportTest, LabelsStayInTheirQuotes) {
   graph[at].path = "/dev/a\"} 1\nvolseal_volumes{x=\"";
   holds(at, "ext4");
   EXPECT_THAT(openmetrics(report()), HasSubstr(R"(volume="/dev/a\"} 1\\x0avolseal_volumes{x=\"")"));
+}
+
+// Devices that rest on several, in any order, and more lanes than there is room for.
+TEST_F(ReportTest, TheGraphIsDrawnWithEveryDeviceOnce) {
+  const At one = disk("sda");
+  const At two = disk("sdb");
+  for (int i = 0; i < 20; ++i)
+    holds(mapped("vg-" + std::to_string(i), "linear", {two, one}), "ext4");
+  holds(crypt(luks(made_of("md0", {one, two}, DeviceKind::md)), "deep"), "xfs", "/srv");
+  const std::string page = report_html(report());
+  const auto count = [&](const std::string& text) {
+    std::size_t found = 0;
+    for (auto at = page.find(text); at != std::string::npos; at = page.find(text, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_EQ(count("<text class=\"name\""), graph.devices.size());
+  EXPECT_EQ(count("<path class=\"arrow\""), 8U);
+  EXPECT_THAT(page, HasSubstr(" on sdb, sda"));
 }
 
 TEST_F(ReportTest, WhatWasReadWithoutRootsRightsSaysSo) {
