@@ -51,11 +51,11 @@ std::string escrow_line(const VolumeVerdict& volume, const EscrowRecord& escrow)
 
 // The one line that matters at three in the morning.
 std::string summary(const Coverage& coverage) {
-  static constexpr std::array worst_first = {
+  static constexpr std::array verdicts_worst_first = {
       Verdict::not_covered,  Verdict::converting, Verdict::unknown, Verdict::suspended,
       Verdict::covered_weak, Verdict::covered,    Verdict::exempt};
   std::vector<std::string> parts;
-  for (const Verdict verdict : worst_first) {
+  for (const Verdict verdict : verdicts_worst_first) {
     const auto count = std::ranges::count(coverage.volumes, verdict, &VolumeVerdict::verdict);
     if (count > 0) parts.push_back(fmt::format("{} {}", count, to_string(verdict)));
   }
