@@ -2,18 +2,21 @@
 #include "cli/exit_status.h"
 #include "cli/graph.h"
 #include "cli/output.h"
+#include "cli/report_shelf.h"
 #include "cli/verb.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/coverage/coverage.h"
 #include "core/policy/policy.h"
+#include "core/report/changes.h"
 #include "core/report/report.h"
 
 #include <unistd.h>
 
 #include <map>
 #include <memory>
+#include <ranges>
 
 namespace volseal {
 namespace {
@@ -32,7 +35,12 @@ struct CheckRequest {
   bool controls = false;
   Path controls_file;
   Path output;
+  Path since;
+  Path keep;
+  std::size_t keep_most = 30;
 };
+
+constexpr std::size_t largest_report = 256U << 20U;
 
 std::string_view next_step(int status) {
   switch (status) {
@@ -52,6 +60,7 @@ std::string table(const Report& report, const CheckRequest& request) {
   const TextOptions options = text_options(request);
   if (request.controls) return controls_text(report, options);
   std::string text = to_text(report.coverage, options);
+  if (report.comparison) text += "\n" + changes_text(*report.comparison, options);
   if (!report.root) text += "The devices were read without root's rights.\n";
   return text + std::string(next_step(report.coverage.exit_status()));
 }
@@ -77,18 +86,47 @@ Report report_of(const CheckRequest& request, const Options& options) {
   const std::string now = utc_now();
   Coverage coverage = judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1));
   return make_report(graph, policy, std::move(coverage), controls,
-                     {.version = VOLSEAL_VERSION, .made_at = now});
+                              {.version = VOLSEAL_VERSION, .made_at = now});
+}
+
+EarlierReport earlier_report(const Path& path) {
+  return parse_earlier_report(read_file(path, largest_report), path.native());
+}
+
+// With the newest that can be read: a damaged one must not end the daily look at the machine.
+void compare_with_newest(Report& report, const ReportShelf& shelf) {
+  const std::vector<Path> kept = shelf.reports();
+  for (const Path& path : std::views::reverse(kept)) {
+    try {
+      report.comparison = compare(earlier_report(path), report);
+      return;
+    } catch (const Error& error) {
+      print_err("volseal: {}\n", on_one_line(error.what()));
+    }
+  }
+}
+
+int status_of(const Report& report, const CheckRequest& request) {
+  if (request.format == Format::icinga) return icinga_status(report);
+  if (report.comparison && report.comparison->worse()) return exit_status::worse;
+  return report.coverage.exit_status();
 }
 
 int check(const CheckRequest& request, const Options& options) {
-  const Report report = report_of(request, options);
+  Report report = report_of(request, options);
+  if (!request.since.empty()) report.comparison = compare(earlier_report(request.since), report);
+  if (!request.keep.empty()) {
+    const ReportShelf shelf(request.keep);
+    if (!report.comparison) compare_with_newest(report, shelf);
+    shelf.add(report_json(report), report.made_at, request.keep_most);
+  }
   const std::string text = rendered(report, request);
   if (request.output.empty()) {
     print_out(text);
   } else {
     write_file(request.output, text);
   }
-  return report.coverage.exit_status();
+  return status_of(report, request);
 }
 
 // Monitoring wants its one line and a status of 0 to 3, whatever happened.
@@ -123,8 +161,20 @@ void add_check(CLI::App& app, Session& session) {
       ->type_name("FILE");
   verb->add_option("--output", request->output, "write it there, whole or not at all")
       ->type_name("FILE");
+  verb->add_option("--since", request->since, "what changed since that report in JSON")
+      ->type_name("FILE");
+  CLI::Option* keep =
+      verb->add_option("--keep", request->keep,
+                       "keep the report there, and compare with the newest in there")
+          ->type_name("DIR");
+  verb->add_option("--keep-most", request->keep_most, "of those, how many")
+      ->check(CLI::Range(1, 10000))
+      ->needs(keep)
+      ->type_name("N")
+      ->capture_default_str();
   verb->footer(
-      "Exit status: 0 covered, 1 covered with warnings, 2 not covered (yet), 3 could not decide.");
+      "Exit status: 0 covered, 1 covered with warnings, 2 not covered (yet), 3 could not decide;\n"
+      "8 where something got worse than in the report that it was compared with.");
   verb->callback([&session, request] {
     request->format = request->json ? Format::json : formats.at(request->format_name);
     session.status = request->format == Format::icinga ? check_for_icinga(*request, session.options)

@@ -12,6 +12,7 @@ constexpr int failed = 4;     // it could not be done; nothing is half-done, or 
 constexpr int refused = 5;    // it would have been unsafe, so nothing was touched
 constexpr int wrong_secret = 6;  // what was given opens nothing
 constexpr int tpm = 7;           // the TPM or FIDO2 key is absent, failing, locked out, or says no
+constexpr int worse = 8;         // check --since: something got worse
 constexpr int usage = 64;        // the command line makes no sense (EX_USAGE of sysexits.h)
 constexpr int policy = 78;       // the policy file is wrong (EX_CONFIG)
 

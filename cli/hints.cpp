@@ -15,6 +15,7 @@ std::string_view hint_for(Code code) {
     case Code::usage: return "see 'volseal --help', or 'volseal VERB --help'";
     case Code::bad_policy: return "correct that line; 'man volseal-policy' explains every key";
     case Code::bad_graph: return "make a new one with 'volseal scan --json > FILE'";
+    case Code::bad_report: return "make one with 'volseal check --json --output FILE'";
     case Code::not_found: return "check the name; 'volseal scan' lists the devices that are there";
     case Code::not_luks:
       return "'volseal scan' says what is on it; 'volseal plan' says how it would be encrypted";
@@ -82,6 +83,7 @@ int exit_status_for(Code code) {
     case Code::no_key:
     case Code::key_refused: return exit_status::tpm;
     case Code::bad_graph:
+    case Code::bad_report:
     case Code::not_found:
     case Code::not_luks:
     case Code::damaged:

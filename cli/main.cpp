@@ -29,7 +29,8 @@ int run_verb(int argc, char** argv) {
   app.footer(
       "Exit status: 0 good, 1 warnings, 2 not covered, 3 undecided, 4 failed, 5 refused as "
       "unsafe,\n"
-      "6 wrong secret, 7 TPM or FIDO2, 64 usage, 78 policy. More: man volseal");
+      "6 wrong secret, 7 TPM or FIDO2, 8 worse than before, 64 usage, 78 policy. More: man "
+      "volseal");
 
   Session session;
   app.add_option("--tcti", session.options.tcti,

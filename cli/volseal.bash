@@ -4,11 +4,11 @@
 _volseal() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verbs=() i
   case $previous in
-    --policy | --graph | --controls-file | --file | --key | --key-file | --new-key-file | --output | --pin-file | --new-pin-file | --like | --device)
+    --policy | --graph | --controls-file | --since | --file | --key | --key-file | --new-key-file | --output | --pin-file | --new-pin-file | --like | --device)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
-    --state | --recovery-key-dir | --recovery-page-dir)
+    --state | --keep | --recovery-key-dir | --recovery-page-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
       ;;

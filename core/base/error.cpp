@@ -11,6 +11,7 @@ std::string_view to_string(Code code) {
     case Code::usage: return "usage";
     case Code::bad_policy: return "bad-policy";
     case Code::bad_graph: return "bad-graph";
+    case Code::bad_report: return "bad-report";
     case Code::not_found: return "not-found";
     case Code::not_luks: return "not-luks";
     case Code::damaged: return "damaged";

@@ -17,8 +17,9 @@ namespace {
 using report::markup;
 using report::plain_markup;
 
-constexpr std::array page_verdicts = {Verdict::not_covered,  Verdict::converting, Verdict::unknown,
-                                      Verdict::covered_weak, Verdict::covered,    Verdict::exempt};
+constexpr std::array page_verdicts = {Verdict::not_covered, Verdict::converting,   Verdict::unknown,
+                                      Verdict::suspended,   Verdict::covered_weak, Verdict::covered,
+                                      Verdict::exempt};
 
 std::string shape_svg(Verdict verdict) {
   const std::string name = report::shape(verdict);
@@ -71,27 +72,58 @@ std::string page_header(const Report& report) {
   return out + "</header>\n";
 }
 
-// How the volumes' sizes share the whole, worst first.
-std::string size_bar(const Report& report) {
-  double whole = 0;
-  for (const VolumeVerdict& volume : report.coverage.volumes)
-    whole += static_cast<double>(volume.size);
+struct ByteKind {
+  std::string_view words;
+  std::string_view tone;
+  std::uint64_t ByteCount::* count;
+};
+
+constexpr std::array byte_kinds = {
+    ByteKind{.words = "in clear", .tone = "not-covered", .count = &ByteCount::plaintext},
+    ByteKind{.words = "converting", .tone = "converting", .count = &ByteCount::converting},
+    ByteKind{.words = "unknown", .tone = "unknown", .count = &ByteCount::unknown},
+    ByteKind{.words = "encrypted", .tone = "covered", .count = &ByteCount::encrypted},
+    ByteKind{.words = "unused", .tone = "exempt", .count = &ByteCount::unused}};
+
+// How the bytes share the whole, worst first.
+std::string bytes_bar(const ByteCount& bytes) {
+  const auto whole = static_cast<double>(bytes.all());
   if (whole <= 0) return "";
   std::string out =
-      "<svg class=\"bar\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" role=\"img\" "
-      "aria-label=\"Size by verdict\">";
+      R"(<svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label="Bytes">)";
   double x = 0;
-  for (const Verdict verdict : page_verdicts) {
-    double size = 0;
-    for (const VolumeVerdict& volume : report.coverage.volumes)
-      if (volume.verdict == verdict) size += static_cast<double>(volume.size);
-    const double width = size / whole * 1000;
+  for (const ByteKind& kind : byte_kinds) {
+    const double width = static_cast<double>(bytes.*kind.count) / whole * 1000;
     if (width <= 0) continue;
     out += fmt::format(R"(<rect class="{}" x="{:.2f}" y="0" width="{:.2f}" height="10"/>)",
-                       report::shape(verdict), x, width);
+                       kind.tone, x, width);
     x += width;
   }
   return out + "</svg>\n";
+}
+
+std::string bytes_words(const ByteCount& bytes) {
+  std::string out;
+  for (const ByteKind& kind : byte_kinds) {
+    if (bytes.*kind.count == 0) continue;
+    out += fmt::format("{}<span class=\"word {}\">{} {}</span>", out.empty() ? "" : ", ", kind.tone,
+                       human_size(bytes.*kind.count), kind.words);
+  }
+  return out;
+}
+
+// Of all disks, and of each tenant where there are any.
+std::string bytes_section(const Report& report) {
+  const Coverage& coverage = report.coverage;
+  std::string out = fmt::format("{}<p class=\"small\">{}</p>\n", bytes_bar(coverage.bytes),
+                                bytes_words(coverage.bytes));
+  if (coverage.tenants.size() < 2) return out;
+  for (const ByteShare& share : coverage.tenants) {
+    out += fmt::format("<h3>{}</h3>\n{}<p class=\"small\">{}</p>\n",
+                       share.name.empty() ? "No tenant" : plain_markup(share.name),
+                       bytes_bar(share.bytes), bytes_words(share.bytes));
+  }
+  return out;
 }
 
 std::string tiles(const Report& report) {
@@ -110,7 +142,7 @@ std::string tiles(const Report& report) {
         "small\">{}</span></span></li>\n",
         shape_svg(verdict), count, report::shape(verdict), to_string(verdict), human_size(size));
   }
-  return out + "</ul>\n" + size_bar(report);
+  return out + "</ul>\n" + bytes_section(report);
 }
 
 std::string list_of(const std::vector<std::string>& items) {
@@ -125,16 +157,28 @@ std::string protection(const VolumeVerdict& volume) {
   if (volume.cipher.empty()) return "";
   std::string out = fmt::format("<code>{}</code>", plain_markup(volume.cipher));
   if (volume.key_bits != 0) out += fmt::format("<br>{} bits", volume.key_bits);
+  if (!volume.integrity.empty())
+    out += fmt::format("<br>integrity: {}", plain_markup(volume.integrity));
   if (volume.sector_size != 0) out += fmt::format(", sectors of {}", volume.sector_size);
   return out;
+}
+
+std::string day_of(const std::string& time) {
+  return time.substr(0, sizeof("YYYY-MM-DD") - 1);
 }
 
 std::string opened_by(const VolumeVerdict& volume) {
   std::string out = markup(report::joined(volume.protectors, ", "));
   for (const EscrowRecord& escrow : volume.escrows) {
     out += fmt::format("<br><span class=\"small dim\">in escrow since {}</span>",
-                       plain_markup(escrow.acknowledged.substr(0, sizeof("YYYY-MM-DD") - 1)));
+                       plain_markup(day_of(escrow.acknowledged)));
   }
+  if (!volume.header_backup.empty())
+    out += fmt::format("<br><span class=\"small dim\">header backup of {}</span>",
+                       plain_markup(day_of(volume.header_backup)));
+  if (!volume.recovery_proven.empty())
+    out += fmt::format("<br><span class=\"small dim\">recovery tried on {}</span>",
+                       plain_markup(day_of(volume.recovery_proven)));
   return out;
 }
 
@@ -190,6 +234,20 @@ std::string volumes_table(const Report& report) {
       if (report.coverage.volumes[at].verdict == verdict) out += volume_row(report, at);
   }
   return out + "</tbody>\n</table>\n";
+}
+
+std::string changes_section(const Report& report) {
+  if (!report.comparison) return "";
+  std::string out =
+      fmt::format("<h2>Changes since {}</h2>\n", plain_markup(report.comparison->since));
+  if (report.comparison->changes.empty()) return out + "<p>None.</p>\n";
+  out += "<ul>\n";
+  for (const Change& change : report.comparison->changes) {
+    out += fmt::format(
+        "<li><span class=\"word {0}\">{0}</span>: <span class=\"path\">{1}</span> {2}</li>\n",
+        to_string(change.course), plain_markup(change.path), markup(on_one_line(change.what)));
+  }
+  return out + "</ul>\n";
 }
 
 std::string legend() {
@@ -249,8 +307,9 @@ std::string page_footer(const Report& report) {
 
 std::string report_html(const Report& report) {
   return page_head(report) + report::shapes() + page_header(report) + tiles(report) +
-         volumes_table(report) + "<h2>Devices</h2>\n" + legend() + "<div class=\"scroll\">\n" +
-         report::picture(report) + "</div>\n" + measures(report) + page_footer(report);
+         changes_section(report) + volumes_table(report) + "<h2>Devices</h2>\n" + legend() +
+         "<div class=\"scroll\">\n" + report::picture(report) + "</div>\n" + measures(report) +
+         page_footer(report);
 }
 
 }  // namespace volseal

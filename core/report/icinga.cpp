@@ -38,6 +38,11 @@ std::string worst_volumes(const Report& report) {
 
 }  // namespace
 
+int icinga_status(const Report& report) {
+  const bool worse = report.comparison && report.comparison->worse();
+  return worse ? 2 : report.coverage.exit_status();
+}
+
 std::string icinga(const Report& report) {
   static constexpr std::array words = {"OK", "WARNING", "CRITICAL", "UNKNOWN"};
   static constexpr std::array all = {Verdict::covered,    Verdict::covered_weak, Verdict::suspended,
@@ -47,14 +52,16 @@ std::string icinga(const Report& report) {
   const auto count = [&](Verdict verdict) {
     return std::ranges::count(volumes, verdict, &VolumeVerdict::verdict);
   };
+  const bool worse = report.comparison && report.comparison->worse();
   std::string performance;
   for (const Verdict verdict : all)
     performance += fmt::format(" {}={};;;0;{}", to_string(verdict), count(verdict), volumes.size());
   const auto good = count(Verdict::covered) + count(Verdict::exempt) +
                     count(Verdict::covered_weak) + count(Verdict::suspended);
-  return fmt::format("VOLSEAL {} - {} of {} volumes covered or exempt{} |{}\n",
-                     words.at(static_cast<std::size_t>(report.coverage.exit_status())), good,
-                     volumes.size(), without_bars(worst_volumes(report)), performance);
+  return fmt::format("VOLSEAL {} - {} of {} volumes covered or exempt{}{} |{}\n",
+                     words.at(static_cast<std::size_t>(icinga_status(report))), good,
+                     volumes.size(), worse ? ", and something got worse" : "",
+                     without_bars(worst_volumes(report)), performance);
 }
 
 }  // namespace volseal

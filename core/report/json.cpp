@@ -51,6 +51,19 @@ Json json_of(const ControlResult& result, const std::vector<std::string>& ids) {
           {"contradicting", named(result.contradicting)}};
 }
 
+Json json_of(const Comparison& comparison) {
+  Json changes = Json::array();
+  for (const Change& change : comparison.changes) {
+    changes.push_back({{"course", to_string(change.course)},
+                       {"id", to_valid_utf8(change.id)},
+                       {"path", to_valid_utf8(change.path)},
+                       {"what", to_valid_utf8(change.what)}});
+  }
+  return {{"taken_at", to_valid_utf8(comparison.since)},
+          {"worse", comparison.worse()},
+          {"changes", std::move(changes)}};
+}
+
 // The controls that each volume is evidence for, and against.
 void add_controls(Json& volumes, const std::vector<ControlResult>& controls) {
   for (Json& volume : volumes) {
@@ -84,6 +97,7 @@ std::string report_json(const Report& report) {
   json["controls"] = Json::array();
   for (const ControlResult& result : report.controls)
     json["controls"].push_back(json_of(result, report.ids));
+  json["since"] = report.comparison ? json_of(*report.comparison) : Json();
   // ASCII only, so that no label can play with the terminal of who reads it.
   return json.dump(1, ' ', true) + "\n";
 }

@@ -50,6 +50,18 @@ class MetricFamily {
   std::set<std::string> seen_;
 };
 
+void sample_bytes(MetricFamily& family, const std::string& labels, const ByteCount& bytes) {
+  const std::string before = labels.empty() ? "" : labels + ",";
+  const auto one = [&](std::string_view state, std::uint64_t count) {
+    family.sample(fmt::format("{}state=\"{}\"", before, state), std::to_string(count));
+  };
+  one("encrypted", bytes.encrypted);
+  one("converting", bytes.converting);
+  one("plaintext", bytes.plaintext);
+  one("unknown", bytes.unknown);
+  one("unused", bytes.unused);
+}
+
 std::string volume_labels(const Report& report, std::size_t at) {
   const VolumeVerdict& volume = report.coverage.volumes[at];
   return fmt::format(R"(volume="{}",id="{}",tenant="{}",environment="{}")", label(volume.path),
@@ -84,6 +96,22 @@ std::string openmetrics(const Report& report) {
   MetricFamily sizes(out, "volseal_volume_size_bytes", "bytes", "Size of a volume.");
   for (std::size_t at = 0; at < volumes.size(); ++at)
     sizes.sample(volume_labels(report, at), std::to_string(volumes[at].size));
+  MetricFamily all_bytes(out, "volseal_bytes", "bytes",
+                         "Bytes of all disks, by what lies on them.");
+  sample_bytes(all_bytes, "", report.coverage.bytes);
+  MetricFamily disk_bytes(out, "volseal_disk_bytes", "bytes", "Bytes of a disk.");
+  for (const ByteShare& share : report.coverage.disks)
+    sample_bytes(disk_bytes, fmt::format("disk=\"{}\"", label(share.name)), share.bytes);
+  MetricFamily tenant_bytes(out, "volseal_tenant_bytes", "bytes", "Bytes of a tenant's volumes.");
+  for (const ByteShare& share : report.coverage.tenants)
+    sample_bytes(tenant_bytes, fmt::format("tenant=\"{}\"", label(share.name)), share.bytes);
+  MetricFamily backups(out, "volseal_volume_header_backup_seconds", "seconds",
+                       "When the backup of a volume's header was made, since 1970.");
+  for (std::size_t at = 0; at < volumes.size(); ++at) {
+    if (report::is_time(volumes[at].header_backup))
+      backups.sample(volume_labels(report, at),
+                     fmt::format("{:.0f}", report::seconds_of(volumes[at].header_backup)));
+  }
   MetricFamily parts(out, "volseal_volume_encrypted_ratio", "ratio",
                      "How much of a volume that is being converted is encrypted.");
   for (std::size_t at = 0; at < volumes.size(); ++at) {

@@ -109,6 +109,12 @@ class Oscal {
       add_prop(props, "luks-uuid", report::plain(volume.luks_uuid));
       add_prop(props, "cipher", report::plain(volume.cipher));
       if (volume.key_bits != 0) add_prop(props, "key-bits", std::to_string(volume.key_bits));
+      add_prop(props, "integrity", report::plain(volume.integrity));
+      add_prop(props, "encrypted-bytes", std::to_string(volume.bytes.encrypted));
+      add_prop(props, "plaintext-bytes",
+               std::to_string(volume.bytes.plaintext + volume.bytes.converting));
+      add_prop(props, "header-backup", report::plain(volume.header_backup));
+      add_prop(props, "recovery-proven", report::plain(volume.recovery_proven));
       add_prop(props, "protectors", report::joined(volume.protectors, " "));
       add_prop(props, "tenant", report::plain(volume.tenant));
       add_prop(props, "environment", report::plain(volume.environment));

@@ -33,6 +33,22 @@ struct ReportDevice {
   std::optional<std::size_t> volume;  // of Coverage::volumes, where it is one
 };
 
+enum class Course { better, worse, other };
+
+struct Change {
+  Course course = Course::other;
+  std::string id;  // as in Report::ids, or in the earlier report
+  std::string path;
+  std::string what;  // "was covered, is not-covered"; escaped
+};
+
+struct Comparison {
+  std::string since;  // when the earlier report's devices were looked at
+  std::vector<Change> changes;
+
+  bool worse() const;
+};
+
 struct Report {
   Coverage coverage;
   // What each volume is called from one report to the next: by the place it has (partition UUID,
@@ -46,6 +62,7 @@ struct Report {
   bool root = true;           // the devices were read with root's rights
   std::vector<ReportDevice> devices;
   std::vector<ControlResult> controls;
+  std::optional<Comparison> comparison;  // with an earlier report, where one was named
 };
 
 struct ReportContext {
@@ -54,6 +71,8 @@ struct ReportContext {
 };
 Report make_report(const DeviceGraph& graph, const Policy& policy, Coverage coverage,
                    const Controls& controls, const ReportContext& context);
+
+std::string_view to_string(Course course);
 
 enum class Format { table, json, csv, openmetrics, junit, icinga, oscal, html };
 
@@ -65,6 +84,8 @@ std::string junit(const Report& report);        // a test case a volume
 std::string icinga(const Report& report);       // one line with performance data
 std::string oscal(const Report& report);        // assessment results, OSCAL 1.1.2
 std::string report_html(const Report& report);  // one page that needs nothing else
+// The plugin's status for it, 0 to 3: critical where something got worse.
+int icinga_status(const Report& report);
 // The controls, what speaks for each and what against it.
 std::string controls_text(const Report& report, const TextOptions& options);
 
