@@ -10,6 +10,7 @@
 #include "core/coverage/coverage.h"
 #include "core/policy/policy.h"
 #include "core/report/changes.h"
+#include "core/report/pseudonyms.h"
 #include "core/report/report.h"
 
 #include <unistd.h>
@@ -38,6 +39,7 @@ struct CheckRequest {
   Path since;
   Path keep;
   std::size_t keep_most = 30;
+  Path pseudonym_key;
 };
 
 constexpr std::size_t largest_report = 256U << 20U;
@@ -85,8 +87,10 @@ Report report_of(const CheckRequest& request, const Options& options) {
   const DeviceGraph graph = get_graph(request.source);
   const std::string now = utc_now();
   Coverage coverage = judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1));
-  return make_report(graph, policy, std::move(coverage), controls,
+  Report report = make_report(graph, policy, std::move(coverage), controls,
                               {.version = VOLSEAL_VERSION, .made_at = now});
+  if (request.pseudonym_key.empty()) return report;
+  return pseudonymized(std::move(report), graph, policy, read_secret(request.pseudonym_key, true));
 }
 
 EarlierReport earlier_report(const Path& path) {
@@ -172,6 +176,9 @@ void add_check(CLI::App& app, Session& session) {
       ->needs(keep)
       ->type_name("N")
       ->capture_default_str();
+  verb->add_option("--pseudonymize", request->pseudonym_key,
+                   "replace hosts, serials, UUIDs, names and people by pseudonyms of that key")
+      ->type_name("KEYFILE");
   verb->footer(
       "Exit status: 0 covered, 1 covered with warnings, 2 not covered (yet), 3 could not decide;\n"
       "8 where something got worse than in the report that it was compared with.");

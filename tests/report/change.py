@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `volseal check` keeps and compares, as people run it.
+"""What `volseal check` keeps, compares and hides, as people run it.
 
     change.py VOLSEAL SOURCE
 """
@@ -56,6 +56,36 @@ def keep_compares_with_the_newest(folder, good, bad):
     check("better:" in told and names[-1].name in why, told + why)
 
 
+def same_key_same_pseudonyms(folder, good):
+    keys = []
+    for name in ("one", "two"):
+        keys.append(folder / name)
+        keys[-1].touch(mode=0o600)
+        keys[-1].write_text(f"a key of more than 16 bytes, {name}\n")
+
+    def hidden(key):
+        text, _ = volseal(0, "--graph", good, "--json", "--pseudonymize", key)
+        report = json.loads(text)
+        del report["made_at"]
+        return report
+
+    graph = json.loads(good.read_text())
+    first = hidden(keys[0])
+    check(first == hidden(keys[0]), "the same key gives the same")
+    other = hidden(keys[1])
+    check(first["host"] != graph["host"] and first["host"] != other["host"], first["host"])
+    for volume, elsewhere in zip(first["volumes"], other["volumes"]):
+        check(not volume["luks_uuid"] or volume["luks_uuid"] != elsewhere["luks_uuid"], volume["luks_uuid"])
+    text = json.dumps(first)
+    for device in graph["devices"]:
+        for secret in (device.get("serial"), device.get("partition_uuid"), device.get("luks", {}).get("uuid")):
+            check(not secret or secret not in text, secret)
+    short = folder / "short"
+    short.touch(mode=0o600)
+    short.write_text("short")
+    volseal(64, "--graph", good, "--pseudonymize", short)
+
+
 def main():
     good = SOURCE / "tests/data/done.json"
     graph = json.loads(good.read_text())
@@ -68,6 +98,7 @@ def main():
         bad.write_text(json.dumps(graph))
         since_says_better_and_worse(folder, good, bad)
         keep_compares_with_the_newest(folder, good, bad)
+        same_key_same_pseudonyms(folder, good)
 
 
 main()
