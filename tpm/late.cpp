@@ -1,7 +1,7 @@
 #include "tpm/late.h"
 
+#include "core/base/strict_json.h"
 #include "tpm/sealing.h"
-#include "tpm/strict_json.h"
 
 namespace volseal::tpm {
 

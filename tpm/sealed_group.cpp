@@ -1,8 +1,8 @@
 #include "tpm/sealed_group.h"
 
+#include "core/base/strict_json.h"
 #include "tpm/policy_digest.h"
 #include "tpm/policy_key.h"
-#include "tpm/strict_json.h"
 #include "tpm/templates.h"
 
 #include <algorithm>

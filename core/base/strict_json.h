@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace volseal::tpm {
+namespace volseal {
 
 class StrictJson {
  public:
@@ -105,4 +105,4 @@ class StrictJson {
   std::set<std::string> seen_;
 };
 
-}  // namespace volseal::tpm
+}  // namespace volseal
