@@ -1,4 +1,5 @@
 // volseal check: the coverage report in the form that is asked for; its exit status is the verdict.
+#include "cli/evidence.h"
 #include "cli/exit_status.h"
 #include "cli/graph.h"
 #include "cli/output.h"
@@ -39,6 +40,8 @@ struct CheckRequest {
   Path since;
   Path keep;
   std::size_t keep_most = 30;
+  Path evidence;
+  std::string nonce;
   Path pseudonym_key;
 };
 
@@ -117,6 +120,7 @@ int status_of(const Report& report, const CheckRequest& request) {
 }
 
 int check(const CheckRequest& request, const Options& options) {
+  const std::optional<Bytes> nonce = parse_nonce(request.nonce);
   Report report = report_of(request, options);
   if (!request.since.empty()) report.comparison = compare(earlier_report(request.since), report);
   if (!request.keep.empty()) {
@@ -124,6 +128,8 @@ int check(const CheckRequest& request, const Options& options) {
     if (!report.comparison) compare_with_newest(report, shelf);
     shelf.add(report_json(report), report.made_at, request.keep_most);
   }
+  if (!request.evidence.empty())
+    write_file(request.evidence, make_evidence(report, nonce, options));
   const std::string text = rendered(report, request);
   if (request.output.empty()) {
     print_out(text);
@@ -176,6 +182,12 @@ void add_check(CLI::App& app, Session& session) {
       ->needs(keep)
       ->type_name("N")
       ->capture_default_str();
+  CLI::Option* evidence = verb->add_option("--evidence", request->evidence,
+                                           "write the report there as evidence, signed by the TPM")
+                              ->type_name("FILE");
+  verb->add_option("--nonce", request->nonce, "for who asked for it: 16 to 64 bytes in hexadecimal")
+      ->needs(evidence)
+      ->type_name("HEX");
   verb->add_option("--pseudonymize", request->pseudonym_key,
                    "replace hosts, serials, UUIDs, names and people by pseudonyms of that key")
       ->type_name("KEYFILE");

@@ -16,6 +16,9 @@ std::string_view hint_for(Code code) {
     case Code::bad_policy: return "correct that line; 'man volseal-policy' explains every key";
     case Code::bad_graph: return "make a new one with 'volseal scan --json > FILE'";
     case Code::bad_report: return "make one with 'volseal check --json --output FILE'";
+    case Code::bad_evidence:
+      return "do not rely on it; ask for new evidence, with a nonce of your own: 'volseal check "
+             "--evidence FILE --nonce HEX'";
     case Code::not_found: return "check the name; 'volseal scan' lists the devices that are there";
     case Code::not_luks:
       return "'volseal scan' says what is on it; 'volseal plan' says how it would be encrypted";
@@ -75,6 +78,7 @@ int exit_status_for(Code code) {
     case Code::busy:
     case Code::too_small:
     case Code::escrow_refused:
+    case Code::bad_evidence:
     case Code::cannot_shrink: return exit_status::refused;
     case Code::wrong_secret: return exit_status::wrong_secret;
     case Code::no_tpm:

@@ -50,6 +50,7 @@ int run_verb(int argc, char** argv) {
   // In the order of the sentence: discover, report, plan, enroll, unlock, watch.
   add_scan(app, session);
   add_check(app, session);
+  add_evidence(app, session);
   add_plan(app, session);
   add_policy(app, session);
   add_enroll(app, session);

@@ -32,6 +32,7 @@ void add_enroll(CLI::App& app, Session& session);
 void add_decrypt(CLI::App& app, Session& session);
 void add_protector(CLI::App& app, Session& session);
 void add_escrow(CLI::App& app, Session& session);
+void add_evidence(CLI::App& app, Session& session);
 void add_header(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_tpm(CLI::App& app, Session& session);

@@ -12,6 +12,7 @@ std::string_view to_string(Code code) {
     case Code::bad_policy: return "bad-policy";
     case Code::bad_graph: return "bad-graph";
     case Code::bad_report: return "bad-report";
+    case Code::bad_evidence: return "bad-evidence";
     case Code::not_found: return "not-found";
     case Code::not_luks: return "not-luks";
     case Code::damaged: return "damaged";

@@ -17,6 +17,7 @@ enum class Code {
   bad_policy,      // policy.toml is not what it should be
   bad_graph,       // a saved device graph is not what it should be
   bad_report,      // a saved report is not what it should be
+  bad_evidence,    // evidence that does not prove what it says
   not_found,       // no such device, file, keyslot, group
   not_luks,        // there is no LUKS header where one is needed
   damaged,         // a header, token or journal contradicts itself
