@@ -78,7 +78,7 @@ class Browser:
 
 
 def look(browser, page, name, volumes):
-    for device, width, height in (("phone", 375, 812), ("desktop", 1280, 900)):
+    for device, width, height in (("phone", 360, 740), ("desktop", 1280, 900)):
         for scheme in ("light", "dark"):
             browser.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                              mobile=device == "phone")
@@ -89,6 +89,9 @@ def look(browser, page, name, volumes):
             wide = browser.run("""[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, thead, svg') &&
                 e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 200))""")
             check(not wide, f"{where}: sticks out: {wide}")
+            wide = browser.run("""[...document.querySelectorAll('.tiles li, td, th')].filter(e => !e.closest('thead') &&
+                e.scrollWidth > e.clientWidth).map(e => e.outerHTML.slice(0, 200))""")
+            check(not wide, f"{where}: wider than its box: {wide}")
             small = browser.run("""[...document.querySelectorAll('td, p, li, dd')].filter(e => e.innerText.trim() &&
                 parseFloat(getComputedStyle(e).fontSize) < 11).length""")
             check(small == 0, f"{where}: letters too small")
