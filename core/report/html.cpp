@@ -33,6 +33,12 @@ std::string verdict_words(const VolumeVerdict& volume) {
   return words;
 }
 
+// "2030-05-01 08:00 UTC", or what a stranger wrote in its place.
+std::string moment(std::string_view time) {
+  if (!report::is_time(time)) return plain_markup(time);
+  return fmt::format("{} {} UTC", time.substr(0, 10), time.substr(11, 5));
+}
+
 struct PageSummary {
   Verdict tone;
   std::string_view words;
@@ -67,7 +73,7 @@ std::string page_header(const Report& report) {
       "<p>{} <span class=\"word\">{}</span></p>\n<p class=\"dim\">{} volumes, looked at on "
       "{}</p>\n",
       report::shape(summary.tone), plain_markup(report.coverage.host), shape_svg(summary.tone),
-      summary.words, report.coverage.volumes.size(), plain_markup(report.coverage.taken_at));
+      summary.words, report.coverage.volumes.size(), moment(report.coverage.taken_at));
   if (!report.root) out += "<p>The devices were read without root's rights.</p>\n";
   return out + "</header>\n";
 }
@@ -216,11 +222,12 @@ std::string volume_row(const Report& report, std::size_t at) {
   return fmt::format(
       "<tr><td class=\"verdict\">{} <span class=\"word {}\">{}</span></td>"
       "<td><span class=\"path\">{}</span><br><span class=\"small dim\">{}</span></td>"
-      "<td data-label=\"why\">{}{}</td><td data-label=\"cipher\">{}</td>"
+      "<td data-label=\"{}\">{}{}</td><td data-label=\"cipher\">{}</td>"
       "<td data-label=\"opened by\">{}</td><td data-label=\"tenant\">{}</td></tr>\n",
       shape_svg(volume.verdict), report::shape(volume.verdict), verdict_words(volume),
-      plain_markup(volume.path), what, list_of(volume.reasons), measures_of(report, at),
-      protection(volume), opened_by(volume), belongs_to(volume));
+      plain_markup(volume.path), what, volume.reasons.empty() ? "evidence" : "why",
+      list_of(volume.reasons), measures_of(report, at), protection(volume), opened_by(volume),
+      belongs_to(volume));
 }
 
 std::string volumes_table(const Report& report) {
@@ -238,8 +245,7 @@ std::string volumes_table(const Report& report) {
 
 std::string changes_section(const Report& report) {
   if (!report.comparison) return "";
-  std::string out =
-      fmt::format("<h2>Changes since {}</h2>\n", plain_markup(report.comparison->since));
+  std::string out = fmt::format("<h2>Changes since {}</h2>\n", moment(report.comparison->since));
   if (report.comparison->changes.empty()) return out + "<p>None.</p>\n";
   out += "<ul>\n";
   for (const Change& change : report.comparison->changes) {

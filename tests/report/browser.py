@@ -92,6 +92,9 @@ def look(browser, page, name, volumes):
             wide = browser.run("""[...document.querySelectorAll('.tiles li, td, th')].filter(e => !e.closest('thead') &&
                 e.scrollWidth > e.clientWidth).map(e => e.outerHTML.slice(0, 200))""")
             check(not wide, f"{where}: wider than its box: {wide}")
+            wide = browser.run("""[...document.querySelectorAll('.tiles li')].filter(tile => [...tile.querySelectorAll('*')].some(
+                e => e.getBoundingClientRect().right > tile.getBoundingClientRect().right - 6)).map(e => e.outerHTML)""")
+            check(not wide, f"{where}: touches the edge of its tile: {wide}")
             small = browser.run("""[...document.querySelectorAll('td, p, li, dd')].filter(e => e.innerText.trim() &&
                 parseFloat(getComputedStyle(e).fontSize) < 11).length""")
             check(small == 0, f"{where}: letters too small")
@@ -115,21 +118,30 @@ def look(browser, page, name, volumes):
         (PICTURES / f"{name}.pdf").write_bytes(printed)
 
 
+# So that there is something to tell of: an earlier report in which all was well.
+def all_covered(report):
+    return {**report, "volumes": [{**volume, "verdict": "covered"} for volume in report["volumes"]]}
+
+
 def main():
     if not shutil.which("chromedriver") or not shutil.which("chromium"):
         print("chromium and chromium-driver are not installed")
         sys.exit(77)
     with tempfile.TemporaryDirectory(prefix="volseal-browser.") as folder:
         graphs = {name: SOURCE / f"tests/data/{name}.json" for name in ("mixed", "done", "cut-off")}
-        graphs["hostile"] = Path(folder) / "hostile.json"
+        graphs["hostile"] = Path(folder) / "hostile.graph.json"
         graphs["hostile"].write_text(json.dumps(hostile.graph()))
         browser = Browser(folder)
         try:
             for name, graph in graphs.items():
                 page = Path(folder) / f"{name}.html"
-                subprocess.run([VOLSEAL, "check", "--graph", graph, "--format", "html", "--output", page], check=False)
-                report = subprocess.run([VOLSEAL, "check", "--graph", graph, "--json"], stdout=subprocess.PIPE, check=False)
-                look(browser, page, name, len(json.loads(report.stdout)["volumes"]))
+                told = subprocess.run([VOLSEAL, "check", "--graph", graph, "--json"], stdout=subprocess.PIPE, check=False)
+                report = json.loads(told.stdout)
+                since = Path(folder) / f"{name}.json"
+                since.write_text(json.dumps(all_covered(report)))
+                subprocess.run([VOLSEAL, "check", "--graph", graph, "--format", "html", "--output", page, "--since", since],
+                               check=False)
+                look(browser, page, name, len(report["volumes"]))
         finally:
             browser.close()
     print(f"{len(graphs)} pages, at two widths, in light and dark, and printed")
