@@ -78,26 +78,26 @@ std::string verified_text(const Verified& verified, const EarlierReport& report,
 
 std::string verified_json(const Verified& verified, const EarlierReport& report,
                           const EvidenceKey& key, bool asked) {
-  using Json = nlohmann::ordered_json;
+  using VerifiedJson = nlohmann::ordered_json;
   const Evidence& evidence = verified.evidence;
-  Json pcrs = Json::object();
+  VerifiedJson pcrs = VerifiedJson::object();
   for (const auto& [pcr, value] : evidence.pcrs) pcrs[std::to_string(pcr)] = to_hex(value);
-  const Json json = {{"schema", "volseal-verified/1"},
-                     {"host", report.host},
-                     {"made_at", evidence.made_at},
-                     {"result", evidence.result},
-                     {"volumes", report.volumes.size()},
-                     {"failed", evidence.failed},
-                     {"policy_digest", evidence.policy_digest},
-                     {"nonce_checked", asked},
-                     {"boot_id", evidence.boot_id},
-                     {"key", key.id()},
-                     {"bank", evidence.bank},
-                     {"pcrs", std::move(pcrs)},
-                     {"tpm_resets", verified.quote.resets},
-                     {"tpm_restarts", verified.quote.restarts},
-                     {"tpm_clock_ms", verified.quote.clock_ms},
-                     {"tpm_firmware", verified.quote.firmware}};
+  const VerifiedJson json = {{"schema", "volseal-verified/1"},
+                             {"host", report.host},
+                             {"made_at", evidence.made_at},
+                             {"result", evidence.result},
+                             {"volumes", report.volumes.size()},
+                             {"failed", evidence.failed},
+                             {"policy_digest", evidence.policy_digest},
+                             {"nonce_checked", asked},
+                             {"boot_id", evidence.boot_id},
+                             {"key", key.id()},
+                             {"bank", evidence.bank},
+                             {"pcrs", std::move(pcrs)},
+                             {"tpm_resets", verified.quote.resets},
+                             {"tpm_restarts", verified.quote.restarts},
+                             {"tpm_clock_ms", verified.quote.clock_ms},
+                             {"tpm_firmware", verified.quote.firmware}};
   return json.dump(1, ' ', true) + "\n";
 }
 
