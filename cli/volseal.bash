@@ -8,6 +8,10 @@ _volseal() {
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
+    --format)
+      mapfile -t COMPREPLY < <(compgen -W "table json csv openmetrics junit icinga oscal html" -- "$word")
+      return
+      ;;
     --state | --keep | --recovery-key-dir | --recovery-page-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
