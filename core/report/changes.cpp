@@ -22,6 +22,7 @@ namespace {
 using EarlierJson = nlohmann::json;
 
 constexpr std::size_t most_volumes = 100'000;
+constexpr std::uint64_t largest_key_bits = 1U << 20U;
 
 constexpr std::array every_verdict = {Verdict::suspended,    Verdict::covered,    Verdict::exempt,
                                       Verdict::covered_weak, Verdict::converting, Verdict::unknown,
@@ -42,7 +43,10 @@ EarlierVolume earlier_volume(const EarlierJson& json) {
   json.at("luks_uuid").get_to(volume.luks_uuid);
   volume.verdict = verdict_named(json.at("verdict").get<std::string>());
   if (!json.at("percent").is_null()) json.at("percent").get_to(volume.percent);
-  json.at("key_bits").get_to(volume.key_bits);
+  const auto& key_bits = json.at("key_bits");
+  if (!key_bits.is_number_unsigned() || key_bits.get<std::uint64_t>() > largest_key_bits)
+    throw std::invalid_argument("\"key_bits\" is no such number");
+  key_bits.get_to(volume.key_bits);
   volume.reasons = json.at("reasons").get<std::vector<std::string>>().size();
   json.at("protectors").get_to(volume.protectors);
   return volume;

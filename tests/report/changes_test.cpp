@@ -126,6 +126,11 @@ TEST_F(ChangesTest, RefusesWhatIsNoReportOrOfAnotherHost) {
   std::string text = report_json(report());
   text.replace(text.find("\"covered\""), 9, "\"blessed\"");
   EXPECT_THAT(refusal(text), HasSubstr("no verdict \"blessed\""));
+  for (const char* odd : {"-1", "1e99", "4294967296", "\"512\""}) {
+    text = report_json(report());
+    text.replace(text.find("\"key_bits\": 512"), 15, fmt::format("\"key_bits\": {}", odd));
+    EXPECT_THAT(refusal(text), HasSubstr("key_bits")) << odd;
+  }
 }
 
 }  // namespace

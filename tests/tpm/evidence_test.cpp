@@ -18,6 +18,7 @@ namespace volseal {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Json = nlohmann::ordered_json;
 
 constexpr int refused = 5;
@@ -249,6 +250,24 @@ TEST_F(EvidenceTest, WithoutANonceItSaysThatItProvesNoTime) {
   ASSERT_LE(made.status, 2) << made.output;
   ASSERT_EQ(volseal({"evidence", "key", "--output", path("key.pem")}).status, 0);
   EXPECT_THAT(verify().output, HasSubstr("the machine's own"));
+}
+
+TEST_F(EvidenceTest, OfAHiddenMachineNamesNobody) {
+  const Path key = folder / "words";
+  write_file(key, "a key of more than 16 bytes");
+  const ProcessResult made =
+      volseal({"check", "--graph", VOLSEAL_TEST_DATA "/done.json", "--evidence",
+               path("evidence.json"), "--pseudonymize", key.native(), "--format", "icinga"});
+  ASSERT_LE(made.status, 2) << made.output;
+  ASSERT_EQ(volseal({"evidence", "key", "--output", path("key.pem")}).status, 0);
+  EXPECT_THAT(verify().output, HasSubstr("host      host-"));
+  const std::string payload = payload_of(envelope()).dump();
+  const Json graph = Json::parse(read_file(VOLSEAL_TEST_DATA "/done.json"));
+  EXPECT_THAT(payload, Not(HasSubstr(graph.at("boot_id").get<std::string>())));
+  for (const Json& device : graph.at("devices")) {
+    if (!device.contains("luks")) continue;
+    EXPECT_THAT(payload, Not(HasSubstr(device["luks"]["uuid"].get<std::string>())));
+  }
 }
 
 TEST_F(EvidenceTest, GarbageIsRefused) {
