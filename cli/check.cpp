@@ -37,12 +37,12 @@ struct CheckRequest {
   bool controls = false;
   Path controls_file;
   Path output;
-  Path since;
-  Path keep;
+  std::optional<Path> since;
+  std::optional<Path> keep;
   std::size_t keep_most = 30;
-  Path evidence;
-  std::string nonce;
-  Path pseudonym_key;
+  std::optional<Path> evidence;
+  std::optional<std::string> nonce;
+  std::optional<Path> pseudonym_key;
 };
 
 constexpr std::size_t largest_report = 256U << 20U;
@@ -92,8 +92,8 @@ Report report_of(const CheckRequest& request, const Options& options) {
   Coverage coverage = judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1));
   Report report = make_report(graph, policy, std::move(coverage), controls,
                               {.version = VOLSEAL_VERSION, .made_at = now});
-  if (request.pseudonym_key.empty()) return report;
-  return pseudonymized(std::move(report), graph, policy, read_secret(request.pseudonym_key, true));
+  if (!request.pseudonym_key) return report;
+  return pseudonymized(std::move(report), graph, policy, read_secret(*request.pseudonym_key, true));
 }
 
 EarlierReport earlier_report(const Path& path) {
@@ -122,14 +122,13 @@ int status_of(const Report& report, const CheckRequest& request) {
 int check(const CheckRequest& request, const Options& options) {
   const std::optional<Bytes> nonce = parse_nonce(request.nonce);
   Report report = report_of(request, options);
-  if (!request.since.empty()) report.comparison = compare(earlier_report(request.since), report);
-  if (!request.keep.empty()) {
-    const ReportShelf shelf(request.keep);
+  if (request.since) report.comparison = compare(earlier_report(*request.since), report);
+  if (request.keep) {
+    const ReportShelf shelf(*request.keep);
     if (!report.comparison) compare_with_newest(report, shelf);
     shelf.add(report_json(report), report.made_at, request.keep_most);
   }
-  if (!request.evidence.empty())
-    write_file(request.evidence, make_evidence(report, nonce, options));
+  if (request.evidence) write_file(*request.evidence, make_evidence(report, nonce, options));
   const std::string text = rendered(report, request);
   if (request.output.empty()) {
     print_out(text);

@@ -21,7 +21,7 @@ namespace {
 struct VerifyRequest {
   Path file;
   Path key;
-  std::string nonce;
+  std::optional<std::string> nonce;
   Path report;
   bool json = false;
 };

@@ -14,8 +14,9 @@
 
 namespace volseal {
 
-// `nonce`: hexadecimal, 16 to 64 bytes; "": nothing. Throws Error{usage}.
-std::optional<Bytes> parse_nonce(const std::string& nonce);
+// Hexadecimal, 16 to 64 bytes. Throws Error{usage}, also for "": a variable that a script forgot to
+// set must not pass for evidence that nobody asked for.
+std::optional<Bytes> parse_nonce(const std::optional<std::string>& nonce);
 
 // The report as an envelope, signed by this machine's TPM. Where nobody gives a nonce the machine
 // draws one.

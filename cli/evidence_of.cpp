@@ -86,9 +86,9 @@ void check_report(const Evidence& evidence) {
 
 }  // namespace
 
-std::optional<Bytes> parse_nonce(const std::string& nonce) {
-  if (nonce.empty()) return std::nullopt;
-  const auto bytes = from_hex(nonce);
+std::optional<Bytes> parse_nonce(const std::optional<std::string>& nonce) {
+  if (!nonce) return std::nullopt;
+  auto bytes = from_hex(*nonce);
   if (!bytes || bytes->size() < least_nonce || bytes->size() > most_nonce) {
     throw Error(Code::usage, "use that nonce: it is not {} to {} bytes in hexadecimal", least_nonce,
                 most_nonce);

@@ -62,7 +62,8 @@ std::string_view hint_for(Code code) {
     case Code::bad_blob:
       return "take another copy of it; 'volseal escrow list' says which blobs belong to a volume";
     case Code::bad_key:
-      return "a private key is a PEM file or pkcs11:URI; 'p11tool --list-tokens' names tokens";
+      return "a private key is a PEM file or pkcs11:URI ('p11tool --list-tokens' names tokens); "
+             "'volseal evidence key' prints the public key that verifies evidence";
     case Code::interrupted: return "run the same command again: it goes on where it stopped";
     case Code::internal: return "this is a bug in volseal or a library; nothing further was done";
   }

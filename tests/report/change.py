@@ -30,6 +30,7 @@ def since_says_better_and_worse(folder, good, bad):
     volseal(0, "--graph", good, "--json", "--output", before)
     told, _ = volseal(0, "--graph", good, "--since", before)
     check("no change" in told, told)
+    volseal(REFUSED, "--graph", good, "--since", "")
     told, _ = volseal(WORSE, "--graph", bad, "--since", before)
     check("worse: /dev/vda3 was covered, is covered-weak" in told, told)
     volseal(2, "--graph", bad, "--since", before, "--format", "icinga")  # a plugin knows 0 to 3
@@ -80,6 +81,7 @@ def same_key_same_pseudonyms(folder, good):
     for device in graph["devices"]:
         for secret in (device.get("serial"), device.get("partition_uuid"), device.get("luks", {}).get("uuid")):
             check(not secret or secret not in text, secret)
+    volseal(REFUSED, "--graph", good, "--pseudonymize", "")
     short = folder / "short"
     short.touch(mode=0o600)
     short.write_text("short")

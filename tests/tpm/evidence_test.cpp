@@ -244,6 +244,13 @@ TEST_F(EvidenceTest, ShortNoncesAreNoNonces) {
   }
 }
 
+// A variable that a script forgot to set.
+TEST_F(EvidenceTest, AnEmptyNonceIsNoneToVerifyBy) {
+  make();
+  EXPECT_EQ(verify({"--nonce", ""}).status, 64);
+  EXPECT_EQ(verify({"--nonce="}).status, 64);
+}
+
 TEST_F(EvidenceTest, WithoutANonceItSaysThatItProvesNoTime) {
   const ProcessResult made = volseal({"check", "--graph", VOLSEAL_TEST_DATA "/done.json",
                                       "--evidence", path("evidence.json"), "--format", "icinga"});
