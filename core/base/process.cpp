@@ -3,12 +3,10 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/file.h"
+#include "core/base/spawn.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,15 +23,6 @@ namespace {
 
 constexpr std::size_t max_output = 1U << 20U;
 
-std::string find_program(const std::string& name) {
-  if (name.starts_with('/')) return name;
-  for (const char* folder : {"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"}) {
-    std::string path = folder + name;
-    if (::access(path.c_str(), X_OK) == 0) return path;
-  }
-  throw Error(Code::not_found, "run {}: there is no such program", name);
-}
-
 // The end of what it said. The reason is seldom in the very last line alone.
 std::string last_lines(std::string_view output) {
   constexpr int wanted = 3;
@@ -48,45 +37,6 @@ std::string last_lines(std::string_view output) {
     ++lines;
   }
   return text;
-}
-
-struct SpawnActions {
-  posix_spawn_file_actions_t actions{};
-  posix_spawnattr_t attributes{};
-  SpawnActions() {
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-    // Who started us may ignore SIGPIPE or SIGCHLD, and a service blocks SIGTERM; programs expect
-    // neither.
-    sigset_t none{};
-    sigset_t all{};
-    sigemptyset(&none);
-    sigfillset(&all);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setsigdefault(&attributes, &all);
-    ::posix_spawnattr_setflags(&attributes,
-                               POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-  }
-  SpawnActions(const SpawnActions&) = delete;
-  SpawnActions& operator=(const SpawnActions&) = delete;
-  SpawnActions(SpawnActions&&) = delete;
-  SpawnActions& operator=(SpawnActions&&) = delete;
-  ~SpawnActions() {
-    ::posix_spawnattr_destroy(&attributes);
-    ::posix_spawn_file_actions_destroy(&actions);
-  }
-};
-
-// Where SIGCHLD is ignored (which exec hands on), the kernel throws statuses away: every failure
-// would look like success.
-void keep_child_statuses() {
-  struct sigaction action{};
-  if (::sigaction(SIGCHLD, nullptr, &action) == 0 &&
-      (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0)) {
-    struct sigaction usual{};
-    usual.sa_handler = SIG_DFL;
-    ::sigaction(SIGCHLD, &usual, nullptr);
-  }
 }
 
 using Clock = std::chrono::steady_clock;
@@ -140,51 +90,18 @@ ProcessResult output_of(int out, int child, pid_t group, std::optional<Clock::ti
 
 ProcessResult run(const std::vector<std::string>& argv, std::string_view input,
                   const RunOptions& options) {
-  const std::string program = find_program(argv.at(0));
-  keep_child_statuses();
   std::array<int, 2> out{};
   if (::pipe2(out.data(), O_CLOEXEC) != 0) throw_errno(errno, "make a pipe");
   const UniqueFd out_read(out[0]);
   UniqueFd out_write(out[1]);
-
-  // Input goes through an unlinked memory file, so that nobody can block on a full pipe.
-  const UniqueFd in(input.empty() ? ::open("/dev/null", O_RDONLY | O_CLOEXEC)
-                                  : ::memfd_create("input", MFD_CLOEXEC));
-  if (!in) throw_errno(errno, "open the input of {}", program);
-  if (!input.empty()) {
-    write_all(in.get(), input, "input of " + program);
-    ::lseek(in.get(), 0, SEEK_SET);
-  }
-
-  SpawnActions spawn;
-  ::posix_spawn_file_actions_adddup2(&spawn.actions, in.get(), STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&spawn.actions, out_write.get(), STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&spawn.actions, out_write.get(), STDERR_FILENO);
-
-  std::vector<char*> arguments;
-  arguments.reserve(argv.size() + 1);
-  for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
-  std::vector<std::string> variables = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-                                        "LVM_SUPPRESS_FD_WARNINGS=1"};
-  variables.insert(variables.end(), options.variables.begin(), options.variables.end());
-  std::vector<char*> environment;
-  for (std::string& variable : variables) environment.push_back(variable.data());
-  environment.push_back(nullptr);
-  pid_t child = 0;
-  const int error = ::posix_spawn(&child, program.c_str(), &spawn.actions, &spawn.attributes,
-                                  arguments.data(), environment.data());
-  if (error != 0) throw_errno(error, "run {}", program);
+  const Spawned spawned = spawn(argv, input_of(input), out_write, options.variables);
   out_write.reset();
-
-  // Ours to wait for, so its process id cannot be another's yet.
-  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   std::optional<Clock::time_point> due;
   if (options.timeout) due = Clock::now() + *options.timeout;
-  ProcessResult result = output_of(out_read.get(), handle.get(), child, due);
+  ProcessResult result = output_of(out_read.get(), spawned.handle.get(), spawned.pid, due);
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) throw_errno(errno, "wait for {}", program);
+  while (::waitpid(spawned.pid, &status, 0) < 0) {
+    if (errno != EINTR) throw_errno(errno, "wait for {}", argv.at(0));
   }
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;

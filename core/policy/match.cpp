@@ -131,8 +131,8 @@ class Candidate {
         chain_(volume_and_opened(graph, at)),
         mounts_(mount_points(graph, chain_)) {}
 
-  bool matches(const Rule& rule) const {
-    const Match& match = rule.match;
+  // `any_disk`: one of the disks below is enough.
+  bool matches(const Match& match, bool any_disk) const {
     return (!match.path || any_of_chain([&](const Device& device) {
              return any_fits(*match.path, names_of(device));
            })) &&
@@ -144,7 +144,8 @@ class Candidate {
             any_of_chain([&](const Device& device) { return label_fits(*match.label, device); })) &&
            (!match.partition_type ||
             fits(*match.partition_type, graph_[at_].partition_type, FNM_CASEFOLD)) &&
-           matches_lvm(match) && matches_md(match) && matches_disks(rule) && matches_size(match);
+           matches_lvm(match) && matches_md(match) && matches_disks(match, any_disk) &&
+           matches_size(match);
   }
 
  private:
@@ -180,16 +181,16 @@ class Candidate {
 
   // Bus, removability and rotation are those of the hardware at the bottom. One forbidden leg
   // taints the volume; one harmless leg excuses none of the others.
-  bool matches_disks(const Rule& rule) const {
-    if (!rule.match.bus && !rule.match.removable && !rule.match.rotational) return true;
+  bool matches_disks(const Match& match, bool any_disk) const {
+    if (!match.bus && !match.removable && !match.rotational) return true;
     const std::vector<DeviceIndex> disks = graph_.disks_below(at_);
     const auto holds = [&](DeviceIndex index) {
       const Device& disk = graph_[index];
-      return (!rule.match.bus || fits(*rule.match.bus, disk.bus)) &&
-             (!rule.match.removable || disk.removable == *rule.match.removable) &&
-             (!rule.match.rotational || disk.rotational == *rule.match.rotational);
+      return (!match.bus || fits(*match.bus, disk.bus)) &&
+             (!match.removable || disk.removable == *match.removable) &&
+             (!match.rotational || disk.rotational == *match.rotational);
     };
-    if (rule.action == Action::forbid) return std::ranges::any_of(disks, holds);
+    if (any_disk) return std::ranges::any_of(disks, holds);
     return !disks.empty() && std::ranges::all_of(disks, holds);
   }
 
@@ -213,9 +214,57 @@ std::vector<std::string> mount_points(const DeviceGraph& graph, DeviceIndex at) 
 
 const Rule* deciding_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at) {
   const Candidate candidate(graph, at);
-  const auto decides = [&](const Rule& rule) { return candidate.matches(rule); };
+  const auto decides = [&](const Rule& rule) {
+    return candidate.matches(rule.match, rule.action == Action::forbid);
+  };
   const auto found = std::ranges::find_if(policy.rules, decides);
   return found == policy.rules.end() ? nullptr : &*found;
+}
+
+namespace {
+
+bool is_enrolled_here(const Device& device) {
+  return device.luks && std::ranges::any_of(device.luks->tokens, [](const Token& token) {
+           return token.type == "volseal-tpm2";
+         });
+}
+
+// Whether the rule can do what it says.
+bool applies(const WatchRule& rule, const DeviceGraph& graph, DeviceIndex at,
+             std::string_view today) {
+  switch (rule.response) {
+    case Response::allow: return !expired(rule, today);
+    case Response::enroll: return graph[at].content.kind == ContentKind::blank && graph.is_leaf(at);
+    case Response::unlock: return is_enrolled_here(graph[at]);
+    case Response::notify:
+    case Response::quarantine:
+    case Response::deauthorize: break;
+  }
+  return true;
+}
+
+bool denies(const WatchRule& rule) {
+  return rule.response == Response::quarantine || rule.response == Response::deauthorize;
+}
+
+}  // namespace
+
+const WatchRule* deciding_watch_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at,
+                                     std::string_view today) {
+  const Candidate candidate(graph, at);
+  std::vector<Candidate> disks;
+  for (const DeviceIndex disk : graph.disks_below(at)) {
+    if (disk != at) disks.emplace_back(graph, disk);
+  }
+  const auto decides = [&](const WatchRule& rule) {
+    if (!applies(rule, graph, at, today)) return false;
+    if (candidate.matches(rule.match, denies(rule))) return true;
+    return rule.response == Response::allow && !disks.empty() &&
+           std::ranges::all_of(
+               disks, [&](const Candidate& disk) { return disk.matches(rule.match, false); });
+  };
+  const auto found = std::ranges::find_if(policy.watch.rules, decides);
+  return found == policy.watch.rules.end() ? nullptr : &*found;
 }
 
 }  // namespace volseal

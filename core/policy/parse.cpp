@@ -2,16 +2,16 @@
 #include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
-#include "core/base/human.h"
+#include "core/policy/conditions.h"
 #include "core/policy/policy.h"
+#include "core/policy/section.h"
+#include "core/policy/watch.h"
 
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <chrono>
 #include <set>
 
 namespace volseal {
@@ -36,205 +36,6 @@ constexpr std::array ciphers = {
     Cipher{.name = "camellia-xts-plain64", .key_bits = {256, 512}},
     Cipher{.name = "xchacha12,aes-adiantum-plain64", .key_bits = {256, 256}},
     Cipher{.name = "xchacha20,aes-adiantum-plain64", .key_bits = {256, 256}},
-};
-
-[[noreturn]] void fail(std::string_view source, std::size_t line, std::string_view what) {
-  throw Error(Code::bad_policy, "{}:{}: {}", source, line, what);
-}
-
-// Levenshtein's distance, for "did you mean".
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
-    }
-  }
-  return row.back();
-}
-
-using Words = std::vector<std::string_view>;
-
-std::string did_you_mean(std::string_view word, const Words& known) {
-  if (word.size() > 40 || known.empty()) return "";
-  const auto nearest = std::ranges::min_element(
-      known, {}, [&](std::string_view candidate) { return distance(word, candidate); });
-  const std::size_t allowed = word.size() < 4 ? 1 : 2;
-  if (distance(word, *nearest) > allowed) return "";
-  return fmt::format(" (did you mean '{}'?)", *nearest);
-}
-
-bool is_name(std::string_view text) {
-  return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_';
-  });
-}
-
-bool has_control_characters(std::string_view text) {
-  return std::ranges::any_of(text, [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return byte < 0x20 || byte == 0x7f;
-  });
-}
-
-bool is_clean_absolute_path(std::string_view text) {
-  if (!text.starts_with('/') || text.size() > 4000 || has_control_characters(text)) return false;
-  return Path(text).lexically_normal() == Path(text) && !text.ends_with('/');
-}
-
-std::optional<int> number(std::string_view text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-bool is_date(std::string_view text) {
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
-  const auto digits = [](std::string_view part) {
-    return std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
-  };
-  if (!digits(text.substr(0, 4)) || !digits(text.substr(5, 2)) || !digits(text.substr(8, 2))) {
-    return false;
-  }
-  const std::chrono::year_month_day date{
-      std::chrono::year(number(text.substr(0, 4)).value_or(0)),
-      std::chrono::month(static_cast<unsigned>(number(text.substr(5, 2)).value_or(0))),
-      std::chrono::day(static_cast<unsigned>(number(text.substr(8, 2)).value_or(0)))};
-  return date.ok();
-}
-
-std::string_view type_of(const toml::node& node) {
-  switch (node.type()) {
-    case toml::node_type::table: return "a table";
-    case toml::node_type::array: return "a list";
-    case toml::node_type::string: return "a string";
-    case toml::node_type::integer: return "a whole number";
-    case toml::node_type::floating_point: return "a fraction";
-    case toml::node_type::boolean: return "true or false";
-    case toml::node_type::date: return "a date without quotes";
-    case toml::node_type::time:
-    case toml::node_type::date_time: return "a time";
-    case toml::node_type::none: break;
-  }
-  return "nothing";
-}
-
-std::size_t line_of(const toml::node& node) {
-  return node.source().begin.line;
-}
-
-// One table of the file, read strictly: every complaint names the file, the line and the table.
-class Section {
- public:
-  Section(const toml::table& table, std::string name, std::string_view source)
-      : table_(table), name_(std::move(name)), source_(source) {}
-
-  // Refuses every key that is not among `known`.
-  const Section& only(const Words& known) const {
-    for (const auto& [key, node] : table_) {
-      if (std::ranges::find(known, key.str()) != known.end()) continue;
-      fail(source_, key.source().begin.line,
-           fmt::format("unknown key '{}' in {}{}", escaped(key.str(), 60), name_,
-                       did_you_mean(key.str(), known)));
-    }
-    return *this;
-  }
-
-  std::size_t line() const { return line_of(table_); }
-  const std::string& name() const { return name_; }
-  bool has(std::string_view key) const { return table_.contains(key); }
-  std::size_t line(std::string_view key) const {
-    const toml::node* node = table_.get(key);
-    return node != nullptr ? line_of(*node) : line();
-  }
-
-  [[noreturn]] void refuse(std::string_view key, std::string_view why) const {
-    fail(source_, line(key), fmt::format("'{}' in {} {}", key, name_, why));
-  }
-
-  std::optional<std::string> text(std::string_view key) const {
-    const auto* value = get<std::string>(key, "a string");
-    if (value == nullptr) return std::nullopt;
-    if (value->get().size() > 4000) refuse(key, "is too long");
-    if (has_control_characters(value->get())) refuse(key, "contains a control character");
-    return value->get();
-  }
-
-  std::optional<std::string> one_of(std::string_view key, const Words& allowed) const {
-    const std::optional<std::string> value = text(key);
-    if (value && std::ranges::find(allowed, *value) == allowed.end()) {
-      refuse(key, fmt::format("is '{}', must be one of: {}{}", escaped(*value, 60),
-                              fmt::join(allowed, ", "), did_you_mean(*value, allowed)));
-    }
-    return value;
-  }
-
-  std::optional<bool> truth(std::string_view key) const {
-    const auto* value = get<bool>(key, "true or false");
-    return value == nullptr ? std::nullopt : std::optional(value->get());
-  }
-
-  std::optional<int> integer(std::string_view key, int least, int most) const {
-    const auto* value = get<std::int64_t>(key, "a whole number");
-    if (value == nullptr) return std::nullopt;
-    if (value->get() < least || value->get() > most) {
-      refuse(key, fmt::format("is {}, must be from {} to {}", value->get(), least, most));
-    }
-    return static_cast<int>(value->get());
-  }
-
-  // Bytes: a number, or text such as "16 MiB".
-  std::optional<std::uint64_t> size(std::string_view key) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return std::nullopt;
-    if (const auto* bytes = node->as_integer(); bytes != nullptr && bytes->get() >= 0) {
-      return static_cast<std::uint64_t>(bytes->get());
-    }
-    if (node->is_string()) {
-      if (const auto bytes = parse_size(text(key).value_or(""))) return bytes;
-    }
-    refuse(key, "must be a size, such as \"64 MiB\" or 4096");
-  }
-
-  const toml::array* list(std::string_view key) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return nullptr;
-    if (!node->is_array()) refuse(key, fmt::format("must be a list, is {}", type_of(*node)));
-    return node->as_array();
-  }
-
-  std::optional<Section> table(std::string_view key, std::string name) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return std::nullopt;
-    if (!node->is_table()) refuse(key, fmt::format("must be a table, is {}", type_of(*node)));
-    return Section(*node->as_table(), std::move(name), source_);
-  }
-
-  const toml::table& raw() const { return table_; }
-  std::string_view source() const { return source_; }
-
- private:
-  template <typename T>
-  const toml::value<T>* get(std::string_view key, std::string_view wanted) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return nullptr;
-    const auto* value = node->as<T>();
-    if (value == nullptr) {
-      refuse(key, fmt::format("must be {}, is {}", wanted, type_of(*node)));
-    }
-    return value;
-  }
-
-  const toml::table& table_;
-  std::string name_;
-  std::string_view source_;
 };
 
 struct CipherChoice {
@@ -370,19 +171,20 @@ void read_pcrs(const Section& section, TpmProtection& tpm) {
   for (const toml::node& node : *pcrs) {
     const auto* value = node.as_integer();
     if (value == nullptr || value->get() < 0 || value->get() > 23) {
-      fail(section.source(), line_of(node),
-           fmt::format("'pcrs' in {} must be a list of numbers from 0 to 23", section.name()));
+      fail_policy(
+          section.source(), line_of(node),
+          fmt::format("'pcrs' in {} must be a list of numbers from 0 to 23", section.name()));
     }
     // PC Client PTP §4.6: the debug and the application PCR.
     if (value->get() == 16 || value->get() == 23) {
-      fail(section.source(), line_of(node),
-           fmt::format("'pcrs' in {} contains {}, which any program can reset", section.name(),
-                       value->get()));
+      fail_policy(section.source(), line_of(node),
+                  fmt::format("'pcrs' in {} contains {}, which any program can reset",
+                              section.name(), value->get()));
     }
     const int pcr = static_cast<int>(value->get());
     if (std::ranges::find(tpm.pcrs, pcr) != tpm.pcrs.end()) {
-      fail(section.source(), line_of(node),
-           fmt::format("'pcrs' in {} contains {} twice", section.name(), pcr));
+      fail_policy(section.source(), line_of(node),
+                  fmt::format("'pcrs' in {} contains {} twice", section.name(), pcr));
     }
     tpm.pcrs.push_back(pcr);
   }
@@ -408,32 +210,10 @@ TpmProtection read_tpm(const Section& section) {
   return tpm;
 }
 
-// A list of strings; empty where it is not there.
-std::vector<std::string> read_texts(const Section& section, std::string_view key,
-                                    std::size_t most) {
-  std::vector<std::string> texts;
-  const toml::array* list = section.list(key);
-  if (list == nullptr) return texts;
-  for (const toml::node& node : *list) {
-    const auto* text = node.as_string();
-    if (text == nullptr || text->get().empty() || has_control_characters(text->get())) {
-      fail(section.source(), line_of(node),
-           fmt::format("'{}' in {} must be a list of texts", key, section.name()));
-    }
-    if (texts.size() == most) {
-      fail(section.source(), line_of(node),
-           fmt::format("'{}' in {} has more than {} of them", key, section.name(), most));
-    }
-    texts.push_back(text->get());
-  }
-  if (texts.empty()) section.refuse(key, "is empty");
-  return texts;
-}
-
 std::vector<Path> read_escrow_certificates(const Section& section) {
   constexpr std::size_t most = 16;
   std::vector<Path> files;
-  for (const std::string& file : read_texts(section, "certificates", most)) {
+  for (const std::string& file : section.texts("certificates", most)) {
     if (!is_clean_absolute_path(file)) {
       section.refuse("certificates", fmt::format("has '{}', which is no absolute path without '..'",
                                                  escaped(file, 80)));
@@ -444,8 +224,8 @@ std::vector<Path> read_escrow_certificates(const Section& section) {
     files.emplace_back(file);
   }
   if (files.empty()) {
-    fail(section.source(), section.line(),
-         fmt::format("{} needs certificates = [\"/path/to/one.pem\", ...]", section.name()));
+    fail_policy(section.source(), section.line(),
+                fmt::format("{} needs certificates = [\"/path/to/one.pem\", ...]", section.name()));
   }
   return files;
 }
@@ -457,9 +237,10 @@ EscrowPolicy read_escrow(const Section& section) {
   escrow.threshold =
       section.integer("threshold", 1, static_cast<int>(escrow.certificates.size())).value_or(1);
   if (section.has("directory") == section.has("command")) {
-    fail(section.source(), section.line(),
-         fmt::format("{} needs either directory = \"/path\" or command = [\"/path/to/program\"]",
-                     section.name()));
+    fail_policy(
+        section.source(), section.line(),
+        fmt::format(R"({} needs either directory = "/path" or command = ["/path/to/program"])",
+                    section.name()));
   }
   if (const auto directory = section.text("directory")) {
     if (!is_clean_absolute_path(*directory)) {
@@ -467,11 +248,7 @@ EscrowPolicy read_escrow(const Section& section) {
     }
     escrow.directory = *directory;
   }
-  constexpr std::size_t most_arguments = 64;
-  escrow.command = read_texts(section, "command", most_arguments);
-  if (!escrow.command.empty() && !is_clean_absolute_path(escrow.command.front())) {
-    section.refuse("command", "must begin with the absolute path of a program; no shell reads it");
-  }
+  escrow.command = section.command("command");
   if (section.has("timeout") && escrow.command.empty()) {
     section.refuse("timeout", "is only for a command");
   }
@@ -494,13 +271,14 @@ Group read_group(const Section& section, std::string_view name) {
     for (const toml::node& node : *kinds) {
       const auto* kind = node.as_string();
       if (kind == nullptr || std::ranges::find(known, kind->get()) == known.end()) {
-        fail(section.source(), line_of(node),
-             fmt::format("'recovery' in {} must be a list of: {}", section.name(),
-                         fmt::join(known, ", ")));
+        fail_policy(section.source(), line_of(node),
+                    fmt::format("'recovery' in {} must be a list of: {}", section.name(),
+                                fmt::join(known, ", ")));
       }
       if (std::ranges::find(group.recovery, kind->get()) != group.recovery.end()) {
-        fail(section.source(), line_of(node),
-             fmt::format("'recovery' in {} contains '{}' twice", section.name(), kind->get()));
+        fail_policy(
+            section.source(), line_of(node),
+            fmt::format("'recovery' in {} contains '{}' twice", section.name(), kind->get()));
       }
       group.recovery.push_back(kind->get());
     }
@@ -521,52 +299,16 @@ void read_groups(const Section& section, Policy& policy) {
   for (const auto& [key, node] : section.raw()) {
     const std::size_t line = key.source().begin.line;
     if (!is_name(key.str())) {
-      fail(section.source(), line,
-           fmt::format("group name '{}' must be 1 to 64 letters, digits, '-' and '_'",
-                       escaped(key.str(), 80)));
+      fail_policy(section.source(), line,
+                  fmt::format("group name '{}' must be 1 to 64 letters, digits, '-' and '_'",
+                              escaped(key.str(), 80)));
     }
-    if (policy.groups.size() >= max_groups) fail(section.source(), line, "more than 1000 groups");
+    if (policy.groups.size() >= max_groups)
+      fail_policy(section.source(), line, "more than 1000 groups");
     if (const auto group = section.table(key.str(), fmt::format("[group.{}]", key.str()))) {
       policy.groups.push_back(read_group(*group, key.str()));
     }
   }
-}
-
-Match read_match(const Section& section) {
-  section.only({"path", "mount", "filesystem", "label", "partition_type", "bus", "removable",
-                "rotational", "vg", "lv", "md_level", "smaller_than", "larger_than"});
-  Match match;
-  const auto glob = [&](std::string_view key) {
-    auto value = section.text(key);
-    if (value && value->empty()) section.refuse(key, "is empty");
-    return value;
-  };
-  match.path = glob("path");
-  match.mount = glob("mount");
-  for (const auto& [key, value] :
-       {std::pair{"path", &match.path}, std::pair{"mount", &match.mount}}) {
-    if (*value && !(*value)->starts_with('/') && !(*value)->starts_with('*')) {
-      section.refuse(key, "must begin with '/' or '*', else it matches nothing");
-    }
-  }
-  match.filesystem = glob("filesystem");
-  match.label = glob("label");
-  match.partition_type = glob("partition_type");
-  match.bus = glob("bus");
-  match.removable = section.truth("removable");
-  match.rotational = section.truth("rotational");
-  match.vg = glob("vg");
-  match.lv = glob("lv");
-  match.md_level = glob("md_level");
-  match.smaller_than = section.size("smaller_than");
-  match.larger_than = section.size("larger_than");
-  return match;
-}
-
-bool matches_everything(const Match& match) {
-  return !match.path && !match.mount && !match.filesystem && !match.label &&
-         !match.partition_type && !match.bus && !match.removable && !match.rotational &&
-         !match.vg && !match.lv && !match.md_level && !match.smaller_than && !match.larger_than;
 }
 
 // What only makes sense together.
@@ -574,14 +316,14 @@ void check_rule(const Section& section, const Rule& rule, const Policy& policy) 
   if (rule.action != Action::encrypt) {
     const std::string_view action = rule.action == Action::leave ? "leave" : "forbid";
     if (rule.reason.find_first_not_of(' ') == std::string::npos) {
-      fail(section.source(), section.line("action"),
-           fmt::format("{} has action '{}' and must say why: reason = \"...\"", section.name(),
-                       action));
+      fail_policy(section.source(), section.line("action"),
+                  fmt::format("{} has action '{}' and must say why: reason = \"...\"",
+                              section.name(), action));
     }
     if (matches_everything(rule.match)) {
-      fail(section.source(), section.line("action"),
-           fmt::format("{} has action '{}' and no match: it would cover every volume",
-                       section.name(), action));
+      fail_policy(section.source(), section.line("action"),
+                  fmt::format("{} has action '{}' and no match: it would cover every volume",
+                              section.name(), action));
     }
     for (const std::string_view key : {"group", "filesystem", "mount", "mapping", "cipher",
                                        "key_bits", "sector_size", "discard", "workqueue"}) {
@@ -605,22 +347,11 @@ void check_rule(const Section& section, const Rule& rule, const Policy& policy) 
   }
 }
 
-std::string read_until(const Section& section) {
-  const toml::node* node = section.raw().get("until");
-  if (node == nullptr) return "";
-  if (const auto* date = node->as_date()) {
-    return fmt::format("{:04}-{:02}-{:02}", date->get().year, date->get().month, date->get().day);
-  }
-  std::string text = section.text("until").value_or("");
-  if (!is_date(text)) section.refuse("until", "must be a date of the calendar, \"YYYY-MM-DD\"");
-  return text;
-}
-
 Rule read_rule(const Section& outer, const Policy& policy) {
   const std::string name = outer.text("name").value_or("");
   if (!is_name(name)) {
-    fail(outer.source(), outer.line("name"),
-         "a [[rule]] needs a name of 1 to 64 letters, digits, '-' and '_'");
+    fail_policy(outer.source(), outer.line("name"),
+                "a [[rule]] needs a name of 1 to 64 letters, digits, '-' and '_'");
   }
   const Section section(outer.raw(), fmt::format("rule '{}'", name), outer.source());
   section.only({"name", "match", "action", "group", "reason", "until", "filesystem", "mount",
@@ -668,10 +399,10 @@ void read_rules(const Section& root, Policy& policy) {
   std::set<std::string> mounts;
   for (const toml::node& node : *rules) {
     if (!node.is_table()) {
-      fail(root.source(), line_of(node), "rules are written as [[rule]] tables");
+      fail_policy(root.source(), line_of(node), "rules are written as [[rule]] tables");
     }
     if (policy.rules.size() >= max_rules)
-      fail(root.source(), line_of(node), "more than 1000 rules");
+      fail_policy(root.source(), line_of(node), "more than 1000 rules");
     const Section section(*node.as_table(), "[[rule]]", root.source());
     Rule rule = read_rule(section, policy);
     if (!names.insert(rule.name).second) {
@@ -692,13 +423,13 @@ toml::table parse_toml(std::string_view text, std::string_view source) {
   std::size_t length = 0;
   for (const char c : text) {
     length = c == '\n' ? 0 : length + 1;
-    if (length > max_line) fail(source, line, "a line of more than 4096 bytes");
+    if (length > max_line) fail_policy(source, line, "a line of more than 4096 bytes");
     if (c == '\n') ++line;
   }
   try {
     return toml::parse(text, source);
   } catch (const toml::parse_error& error) {
-    fail(source, error.source().begin.line, escaped(error.description()));
+    fail_policy(source, error.source().begin.line, escaped(error.description()));
   }
 }
 
@@ -716,7 +447,7 @@ Policy parse_policy(std::string_view text, std::string_view source) {
   if (text.size() > max_text) throw Error(Code::bad_policy, "{}: larger than 1 MiB", source);
   const toml::table document = parse_toml(text, source);
   const Section root(document, "the policy", source);
-  root.only({"volumes", "group", "rule"});
+  root.only({"volumes", "group", "rule", "watch"});
 
   Policy policy;
   policy.source = source;
@@ -727,6 +458,7 @@ Policy parse_policy(std::string_view text, std::string_view source) {
     policy.groups.insert(policy.groups.begin(), Group{.name = "default"});
   }
   read_rules(root, policy);
+  if (const auto watch = root.table("watch", "[watch]")) policy.watch = read_watch(*watch);
   return policy;
 }
 
@@ -737,9 +469,21 @@ Policy load_policy(const Path& path) {
   throw Error(Code::not_found, "reading the policy {}: no such file", path.native());
 }
 
+namespace {
+
+// Both are YYYY-MM-DD: the order of the alphabet is that of the calendar.
+bool is_over(std::string_view until, std::string_view today) {
+  return !until.empty() && until < today;
+}
+
+}  // namespace
+
 bool expired(const Rule& rule, std::string_view today) {
-  // Both are YYYY-MM-DD: the order of the alphabet is that of the calendar.
-  return !rule.until.empty() && std::string_view(rule.until) < today;
+  return is_over(rule.until, today);
+}
+
+bool expired(const WatchRule& rule, std::string_view today) {
+  return is_over(rule.until, today);
 }
 
 }  // namespace volseal

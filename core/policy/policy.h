@@ -65,6 +65,36 @@ struct Rule {
   int line = 0;
 };
 
+// What the watch does about a device that came or changed.
+enum class Response {
+  allow,        // nothing: with a reason, and perhaps until a date
+  notify,       // tells
+  quarantine,   // read-only, and claimed so that nobody else can mount or map it
+  deauthorize,  // USB: the kernel lets go of the device; others are put in quarantine
+  enroll,       // blank ones only: as the policy's rules say
+  unlock,       // those only that are enrolled here
+};
+
+struct WatchRule {
+  std::string name;
+  Match match;
+  Response response = Response::notify;
+  std::string reason;  // allow: required
+  std::string until;   // allow: "YYYY-MM-DD", the last day; empty: for ever
+  int line = 0;
+};
+
+struct WatchPolicy {
+  // What becomes of an unencrypted device that no rule speaks of. A policy without [watch] only
+  // tells; with it, deny is the last word.
+  Response otherwise = Response::notify;
+  bool first_moment = false;         // hold every new disk until it is decided (docs/watch.md)
+  std::vector<std::string> command;  // gets findings on its standard input
+  int timeout = 30;                  // of the command, seconds
+  Path metrics;                      // OpenMetrics; empty: none
+  std::vector<WatchRule> rules;
+};
+
 struct TpmProtection {
   bool enabled = true;
   std::string bank = "sha256";
@@ -116,6 +146,7 @@ struct Policy {
   std::string header_backups = "/var/lib/volseal/headers";
   std::vector<Group> groups;  // never empty: "default" is always there
   std::vector<Rule> rules;
+  WatchPolicy watch;
 
   const Group& group(const std::string& name) const;  // throws Error{bad_policy}
 };
@@ -131,6 +162,11 @@ std::string_view default_policy_text();
 // The rule that decides, nothing when none matches (then: encrypt, group "default").
 const Rule* deciding_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at);
 
+// The rule of [watch] that decides, nothing when none matches. One that has run out no longer does.
+// What rests only on disks that a rule allows is allowed by it.
+const WatchRule* deciding_watch_rule(const Policy& policy, const DeviceGraph& graph, DeviceIndex at,
+                                     std::string_view today);
+
 // Where its file system, or that of what is opened from it, is mounted or would be by fstab. An
 // fstab line counts only where this volume alone answers to it and nothing else is mounted there,
 // so that a stick with the UUID of /boot does not become /boot.
@@ -138,5 +174,8 @@ std::vector<std::string> mount_points(const DeviceGraph& graph, DeviceIndex at);
 
 // `today`: "YYYY-MM-DD". A rule that has run out no longer exempts.
 bool expired(const Rule& rule, std::string_view today);
+bool expired(const WatchRule& rule, std::string_view today);
+
+std::string_view to_string(Response response);
 
 }  // namespace volseal

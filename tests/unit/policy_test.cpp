@@ -78,6 +78,17 @@ TEST(PolicyTest, TheExamplesInTheDefaultAreValidToo) {
   }
   const Policy policy = parse_policy(examples, "examples");
   EXPECT_EQ(policy.rules.size(), 3U);
+  const WatchPolicy& watch = policy.watch;
+  EXPECT_EQ(watch.otherwise, Response::quarantine);
+  EXPECT_TRUE(watch.first_moment);
+  EXPECT_THAT(watch.command, ElementsAre("/usr/local/sbin/alert", "--storage"));
+  EXPECT_EQ(watch.timeout, 30);
+  EXPECT_EQ(watch.metrics, "/var/lib/prometheus/node-exporter/volseal_watch.prom");
+  ASSERT_EQ(watch.rules.size(), 2U);
+  EXPECT_EQ(watch.rules[0].response, Response::allow);
+  EXPECT_EQ(watch.rules[0].match.label, "backup");
+  EXPECT_EQ(watch.rules[0].until, "2030-12-31");
+  EXPECT_EQ(watch.rules[1].response, Response::enroll);
 }
 
 TEST(PolicyTest, AnEmptyFileIsAPolicyThatWantsEverythingEncrypted) {
