@@ -63,6 +63,7 @@ int run_verb(int argc, char** argv) {
   add_status(app, session);
   add_verify_next_boot(app, session);
   add_watch(app, session);
+  add_quarantine(app, session);
 
   try {
     app.parse(argc, argv);

@@ -39,5 +39,6 @@ void add_tpm(CLI::App& app, Session& session);
 void add_unlock(CLI::App& app, Session& session);
 void add_verify_next_boot(CLI::App& app, Session& session);
 void add_watch(CLI::App& app, Session& session);
+void add_quarantine(CLI::App& app, Session& session);
 
 }  // namespace volseal

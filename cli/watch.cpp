@@ -1,19 +1,26 @@
-// volseal watch: tells what is attached, changed or used without being covered, as it happens.
+// volseal watch: tells what is attached, changed or used without being covered, as it happens, and
+// does what the policy wants done about it.
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/verb.h"
+#include "cli/watch_tell.h"
 #include "cli/world.h"
-#include "core/audit/audit.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/discover/discover.h"
+#include "core/watch/learn.h"
+#include "core/watch/warden.h"
 #include "core/watch/watcher.h"
 
 #include <fmt/format.h>
+#include <sys/epoll.h>
 
+#include <cerrno>
+#include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,128 +33,226 @@ namespace {
 struct WatchOptions {
   bool once = false;
   bool json = false;
+  bool dry_run = false;
+  bool learn = false;
+  int learn_days = 90;
 };
 
-std::string from_of(const Finding& finding) {
-  std::string text;
-  for (const Origin& origin : finding.from) {
-    text += fmt::format("{}{} {} {} {} {} {}", text.empty() ? "" : "; ", origin.name, origin.bus,
-                        origin.port, origin.vendor, origin.model, origin.serial);
-  }
-  return text;
+std::string today() {
+  return utc_now().substr(0, sizeof("YYYY-MM-DD") - 1);
 }
 
-Event event_of(const Finding& finding) {
-  const VolumeVerdict& volume = finding.volume;
-  const bool has_verdict = finding.what != Happening::blind && finding.what != Happening::removed;
-  return {.action = "watch.finding",
-          .outcome = std::string(has_verdict ? to_string(volume.verdict) : to_string(finding.what)),
-          .volume = volume.path,
-          .luks_uuid = volume.luks_uuid,
-          .group = volume.group,
-          .detail = {{"summary", to_text(finding)},
-                     {"what", std::string(to_string(finding.what))},
-                     {"noticed_by", finding.noticed_by},
-                     {"seqnum", std::to_string(finding.seqnum)},
-                     {"diskseq", std::to_string(finding.diskseq)},
-                     {"size", std::to_string(volume.size)},
-                     {"content", volume.content},
-                     {"label", finding.label},
-                     {"uuid", finding.uuid},
-                     {"from", from_of(finding)},
-                     {"changes", fmt::format("{}", fmt::join(finding.changes, "; "))},
-                     {"reasons", fmt::format("{}", fmt::join(volume.reasons, "; "))},
-                     {"rule", volume.rule},
-                     {"action", finding.action}}};
+std::string day_after(int days) {
+  const auto day = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()) +
+                   std::chrono::days(days);
+  const std::chrono::year_month_day date{day};
+  return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
+}
+
+Sighting look_at_machine(const Hint& hint, const Policy& policy) {
+  Sighting now;
+  // Not even for a moment: who has just plugged in a disk may be about to mount or format it.
+  now.graph = scan({.claim = false, .known = hint.known, .again = hint.again});
+  now.coverage = judge(now.graph, policy, today());
+  // Devices come and go; the rest is for the report.
+  std::erase_if(now.coverage.volumes,
+                [](const VolumeVerdict& one) { return one.subject != Subject::device; });
+  now.ports = ports_in_sysfs(now.graph);
+  return now;
+}
+
+// Whoever is locked out by the policy adds it in the boot loader.
+std::string escape_on_command_line() {
+  constexpr std::string_view word = "volseal.watch=notify";
+  const std::string line = " " + read_file_if_any("/proc/cmdline").value_or("") + " ";
+  const auto at = line.find(" " + std::string(word));
+  if (at == std::string::npos) return "";
+  const char next = line[at + 1 + word.size()];
+  return next == ' ' || next == '\n' ? fmt::format("{} on the kernel's command line", word) : "";
+}
+
+// Several descriptors as one.
+class Waker {
+ public:
+  Waker() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    if (!epoll_) throw_errno(errno, "wait for several things");
+  }
+  void add(int fd) const {
+    if (fd < 0) return;
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+      throw_errno(errno, "wait for several things");
+  }
+  int fd() const { return epoll_.get(); }
+
+ private:
+  UniqueFd epoll_;
+};
+
+// Enrolls or opens a device, in a unit of its own where systemd runs: the watch may write nothing.
+Errand errand_for(Response response, const std::string& node) {
+  constexpr std::chrono::hours longest(24);
+  const std::string_view verb = response == Response::enroll ? "enroll" : "unlock";
+  const std::string name = node.substr(node.rfind('/') + 1);
+  if (std::filesystem::exists("/run/systemd/system")) {
+    return {.argv = {"systemctl", "start", fmt::format("volseal-{}@{}.service", verb, name)},
+            .timeout = longest};
+  }
+  std::vector<std::string> argv = {std::filesystem::read_symlink("/proc/self/exe").native(),
+                                   std::string(verb)};
+  argv.emplace_back(response == Response::enroll ? "--yes" : "--listed");
+  argv.push_back(node);
+  return {.argv = std::move(argv), .timeout = longest};
 }
 
 class Watchman {
  public:
   Watchman(const Options& options, const WatchOptions& watch)
       : options_(options),
-        watch_(watch),
         policy_(load_policy(options.policy)),
-        log_(audit_log_of(options), "watch") {}
+        preview_(watch.dry_run || watch.once),
+        escape_(escape_on_command_line()),
+        teller_(AuditLog(audit_log_of(options), "watch"), alarms_, watch.json) {
+    teller_.follow(policy_.watch);
+  }
 
   int once() {
     Ledger ledger;
-    Sighting now = look({});
+    Sighting now = look_at_machine({}, policy_);
     const int status = now.coverage.exit_status();
     std::vector<Finding> findings = ledger.start(std::move(now));
+    // Nobody would hold a claim after this; and it changes nothing.
+    make_warden()->act(ledger.last(), policy_, today(), findings);
     stamp(findings);
-    tell(findings);
-    if (findings.empty() && !watch_.json) log::note("nothing that would need attention");
+    if (findings.empty())
+      log::note("nothing that would need attention");
+    else
+      teller_.tell(findings);
+    finish(alarms_);
     return status;
   }
 
   int until_stopped() {
-    note("watch.start", {{"policy", policy_.source}, {"policy_digest", policy_.digest}});
+    std::optional<FileLock> lock;
+    warden_ = make_warden();
+    const Book book;
+    if (!preview_) lock.emplace(book.lock());
+    set_first_moment(book);
+    const Waker waker;
+    for (const int fd : {warden_->fd(), alarms_.fd(), work_.fd()}) waker.add(fd);
+    note("watch.start");
     const WatchSummary summary = watch({
         .look = [&](const Hint& hint) { return look(hint); },
-        .tell = [&](std::span<const Finding> findings) { tell(findings); },
-        .reload = [&] { reload(); },
+        .act = [&](const Sighting& seen, std::vector<Finding>& findings) { act(seen, findings); },
+        .tell = [&](std::span<const Finding> findings) { teller_.tell(findings); },
+        .reload = [&] { reload(book); },
+        .account = [&](const WatchSummary& so_far) { account(so_far); },
+        .waker = waker.fd(),
+        .wake = [&] { return wake(); },
     });
-    note("watch.stop", {{"events", std::to_string(summary.events)},
-                        {"looks", std::to_string(summary.looks)},
-                        {"findings", std::to_string(summary.findings)},
-                        {"blind_ms", std::to_string(summary.blind_ms)}});
+    // Nobody decides any more about what comes from here on.
+    if (!preview_) book.first_moment(false);
+    teller_.note("watch.stop", {{"events", std::to_string(summary.events)},
+                                {"looks", std::to_string(summary.looks)},
+                                {"findings", std::to_string(summary.findings)},
+                                {"blind_ms", std::to_string(summary.blind_ms)}});
     return exit_status::good;
   }
 
  private:
-  Sighting look(const Hint& hint) const {
-    Sighting now;
-    // Not even for a moment: who has just plugged in a disk may be about to mount or format it.
-    now.graph = scan({.claim = false, .known = hint.known, .again = hint.again});
-    now.coverage = judge(now.graph, policy_, utc_now().substr(0, 10));
-    // Devices come and go; the rest is for the report.
-    std::erase_if(now.coverage.volumes,
-                  [](const VolumeVerdict& one) { return one.subject != Subject::device; });
-    now.ports = ports_in_sysfs(now.graph);
+  std::unique_ptr<Warden> make_warden() {
+    WardenOptions options;
+    options.preview = preview_;
+    options.escape = escape_;
+    options.start = [this](Response response, const std::string& node) { start(response, node); };
+    return std::make_unique<Warden>(std::move(options));
+  }
+
+  void set_first_moment(const Book& book) const {
+    if (!preview_) book.first_moment(policy_.watch.first_moment && escape_.empty());
+  }
+
+  Sighting look(const Hint& hint) {
+    Sighting now = look_at_machine(hint, policy_);
+    volumes_.clear();
+    for (const VolumeVerdict& volume : now.coverage.volumes) ++volumes_[volume.verdict];
     return now;
   }
 
-  void reload() {
-    policy_ = load_policy(options_.policy);
-    note("watch.reload", {{"policy", policy_.source}, {"policy_digest", policy_.digest}});
-  }
-
-  // Neither a full disk nor a reader that went away stops the watch; each is said on the other way.
-  void tell(std::span<const Finding> findings) {
-    std::string lines;
-    std::vector<Event> events;
-    events.reserve(findings.size());
-    for (const Finding& finding : findings) {
-      lines += watch_.json ? to_json_line(finding) : finding.time + ' ' + to_text(finding);
-      lines += '\n';
-      events.push_back(event_of(finding));
-    }
+  void act(const Sighting& seen, std::vector<Finding>& findings) {
     try {
-      print_out(lines);
+      warden_->act(seen, policy_, today(), findings);
     } catch (const Error& error) {
       log::warning("{}", error.what());
     }
-    record(events);
   }
 
-  void note(const std::string& action, std::map<std::string, std::string> detail) {
-    const Event event{.action = action, .detail = std::move(detail)};
-    record({&event, 1});
-  }
-
-  void record(std::span<const Event> events) {
+  void start(Response response, const std::string& node) {
     try {
-      log_.record_all(events);
-    } catch (const Error& error) {
-      log::warning("not recorded: {}", error.what());
+      if (!work_.add(errand_for(response, node)))
+        log::warning("too much waits to {} {}", to_string(response), node);
+    } catch (const std::exception& error) {
+      log::warning("{}", error.what());
+    }
+  }
+
+  bool wake() {
+    warden_->woken();
+    for (Errands* errands : {&alarms_, &work_}) {
+      for (const std::string& line : errands->see_to()) log::warning("{}", line);
+    }
+    return true;
+  }
+
+  void reload(const Book& book) {
+    policy_ = load_policy(options_.policy);
+    teller_.follow(policy_.watch);
+    set_first_moment(book);
+    note("watch.reload");
+  }
+
+  void note(const std::string& action) {
+    if (!escape_.empty()) log::warning("findings are told and nothing is done: {}", escape_);
+    teller_.note(action, {{"policy", policy_.source},
+                          {"policy_digest", policy_.digest},
+                          {"otherwise", std::string(to_string(policy_.watch.otherwise))},
+                          {"escape", escape_},
+                          {"dry_run", preview_ ? "yes" : "no"}});
+  }
+
+  void account(const WatchSummary& summary) {
+    teller_.account({.summary = summary,
+                     .volumes = volumes_,
+                     .quarantined = warden_->held(),
+                     .broken = warden_->broken()});
+  }
+
+  // Waits for what was started: cron's next line should not overtake it.
+  static void finish(Errands& errands) {
+    while (errands.waiting() != 0) {
+      epoll_event event{};
+      ::epoll_wait(errands.fd(), &event, 1, -1);
+      for (const std::string& line : errands.see_to()) log::warning("{}", line);
     }
   }
 
   const Options& options_;
-  const WatchOptions& watch_;
   Policy policy_;
-  AuditLog log_;
+  bool preview_;
+  std::string escape_;
+  Errands alarms_{4};
+  Errands work_{1};
+  WatchTeller teller_;
+  std::unique_ptr<Warden> warden_;
+  std::map<Verdict, std::size_t> volumes_;
 };
+
+void learn(const Options& options, int days) {
+  const Policy policy = load_policy(options.policy);
+  const Sighting seen = look_at_machine({}, policy);
+  print_out(learned_rules(seen, policy, today(), day_after(days)));
+}
 
 }  // namespace
 
@@ -155,10 +260,23 @@ void add_watch(CLI::App& app, Session& session) {
   auto options = std::make_shared<WatchOptions>();
   CLI::App* verb = app.add_subcommand(
       "watch", "tell what is attached, changed or used without being covered, as it happens");
-  verb->add_flag("--once", options->once,
-                 "look once, tell what is not covered, and end as check does");
+  CLI::Option* once =
+      verb->add_flag("--once", options->once,
+                     "look once, tell what is not covered, do nothing, and end as check does");
   verb->add_flag("--json", options->json, "one JSON object a line (schema volseal-finding/1)");
+  verb->add_flag("--dry-run", options->dry_run, "only say what the policy would have done");
+  CLI::Option* learning = verb->add_flag("--learn", options->learn,
+                                         "print rules that allow what is attached now, and end");
+  verb->add_option("--days", options->learn_days, "how long the learned rules allow it")
+      ->check(CLI::Range(1, 3650))
+      ->capture_default_str()
+      ->needs(learning);
+  learning->excludes(once);
   verb->callback([options, &session] {
+    if (options->learn) {
+      learn(session.options, options->learn_days);
+      return;
+    }
     Watchman watchman(session.options, *options);
     session.status = options->once ? watchman.once() : watchman.until_stopped();
   });

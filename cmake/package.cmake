@@ -3,7 +3,7 @@ set(systemd_units ${CMAKE_INSTALL_PREFIX}/lib/systemd/system)
 file(GLOB units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/units/*.service
   ${PROJECT_SOURCE_DIR}/cli/units/*.timer)
 install(FILES ${units} DESTINATION ${systemd_units} COMPONENT volseal)
-install(FILES ${PROJECT_SOURCE_DIR}/cli/units/90-volseal.rules
+install(FILES ${PROJECT_SOURCE_DIR}/cli/units/90-volseal.rules ${PROJECT_SOURCE_DIR}/cli/units/10-volseal-watch.rules
   DESTINATION ${CMAKE_INSTALL_PREFIX}/lib/udev/rules.d COMPONENT volseal)
 install(FILES ${PROJECT_SOURCE_DIR}/core/policy/default.toml
   DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/volseal RENAME policy.toml COMPONENT volseal)

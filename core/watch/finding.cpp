@@ -25,16 +25,6 @@ std::string to_text(const Origin& from) {
   return text;
 }
 
-// A machine with a thousand disks below one volume still gets one readable line.
-std::string to_text(const std::vector<Origin>& from) {
-  constexpr std::size_t shown = 4;
-  std::string text;
-  for (std::size_t i = 0; i < std::min(from.size(), shown); ++i)
-    text = joined(text, " and ", to_text(from[i]));
-  if (from.size() > shown) text += fmt::format(" and {} more", from.size() - shown);
-  return text;
-}
-
 Json to_json(const Origin& from) {
   return {{"name", to_valid_utf8(from.name)},   {"bus", to_valid_utf8(from.bus)},
           {"port", to_valid_utf8(from.port)},   {"vendor", to_valid_utf8(from.vendor)},
@@ -49,6 +39,16 @@ Json to_json(const std::vector<std::string>& texts) {
 }
 
 }  // namespace
+
+// A machine with a thousand disks below one volume still gets one readable line.
+std::string to_text(const std::vector<Origin>& from) {
+  constexpr std::size_t shown = 4;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(from.size(), shown); ++i)
+    text = joined(text, " and ", to_text(from[i]));
+  if (from.size() > shown) text += fmt::format(" and {} more", from.size() - shown);
+  return text;
+}
 
 std::string_view to_string(Happening what) {
   switch (what) {
@@ -80,7 +80,7 @@ bool needs_attention(const Finding& finding) {
     case Verdict::exempt: return false;
     case Verdict::converting:
     case Verdict::unknown:
-    case Verdict::not_covered: return true;
+    case Verdict::not_covered: return finding.action != "allow";
   }
   return true;
 }
@@ -105,7 +105,9 @@ std::string to_text(const Finding& finding) {
   }
   text = joined(text, "; from ", to_text(finding.from));
   text += volume.rule.empty() ? "; no rule" : "; rule \"" + escaped(volume.rule) + "\"";
-  return text + "; " + finding.action;
+  text += "; " + finding.action;
+  if (!finding.watch_rule.empty()) text += " by rule \"" + escaped(finding.watch_rule) + "\"";
+  return finding.why.empty() ? text : text + " (" + escaped(finding.why, 300) + ")";
 }
 
 std::string to_json_line(const Finding& finding) {
@@ -137,6 +139,8 @@ std::string to_json_line(const Finding& finding) {
       {"reasons", to_json(volume.reasons)},
       {"rule", to_valid_utf8(volume.rule)},
       {"action", finding.action},
+      {"why", to_valid_utf8(finding.why)},
+      {"watch_rule", to_valid_utf8(finding.watch_rule)},
   };
   return json.dump(-1, ' ', true);
 }

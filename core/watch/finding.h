@@ -45,6 +45,8 @@ struct Finding {
   std::vector<Origin> from;
   std::vector<std::string> changes;  // one sentence each: "was blank, is ext4"
   std::string action = "notify";     // what was done about it
+  std::string why;                   // it was, or what ought to have been done was not
+  std::string watch_rule;            // of [watch] in the policy, where one decided
   std::int64_t since_ms = 0;         // blind, repeated: boot clock
   std::string time;                  // when it was said: RFC 3339 UTC, and the boot clock
   std::int64_t boot_ms = 0;
@@ -53,6 +55,8 @@ struct Finding {
 // Something must be done about it: it is not covered, cannot be judged, or was not seen.
 bool needs_attention(const Finding& finding);
 
+// "sdb usb Vendor Model serial 1 at usb-0:1 and ..."; escaped.
+std::string to_text(const std::vector<Origin>& from);
 // One line without its newline; for terminals and logs, escaped.
 std::string to_text(const Finding& finding);
 // One line of JSON in ASCII without its newline; "schema": "volseal-finding/1" (docs/watch.md).

@@ -52,33 +52,6 @@ std::string port_of(const Sighting& seen, const Device& disk) {
   return port == seen.ports.end() ? "" : port->second;
 }
 
-std::vector<Origin> origins_of(const Sighting& seen, DeviceIndex at) {
-  std::vector<Origin> from;
-  for (const DeviceIndex index : seen.graph.disks_below(at)) {
-    const Device& disk = seen.graph[index];
-    from.push_back({.name = disk.name,
-                    .bus = disk.bus,
-                    .port = port_of(seen, disk),
-                    .vendor = disk.vendor,
-                    .model = disk.model,
-                    .serial = disk.serial,
-                    .wwn = disk.wwn,
-                    .removable = disk.removable});
-  }
-  return from;
-}
-
-Finding finding_of(Happening what, const Sighting& seen, const VolumeVerdict& volume) {
-  const Device& device = seen.graph[volume.device];
-  return {.what = what,
-          .diskseq = diskseq_of(seen.graph, volume.device),
-          .volume = volume,
-          .label = device.content.label,
-          .uuid = device.content.uuid,
-          .swap_active = device.swap_active,
-          .from = origins_of(seen, volume.device)};
-}
-
 bool encrypted(Verdict verdict) {
   return verdict == Verdict::covered || verdict == Verdict::covered_weak ||
          verdict == Verdict::suspended;
@@ -202,6 +175,33 @@ bool same_disk(const DeviceEvent& one, const DeviceEvent& other) {
 }
 
 }  // namespace
+
+std::vector<Origin> origins_of(const Sighting& seen, DeviceIndex at) {
+  std::vector<Origin> from;
+  for (const DeviceIndex index : seen.graph.disks_below(at)) {
+    const Device& disk = seen.graph[index];
+    from.push_back({.name = disk.name,
+                    .bus = disk.bus,
+                    .port = port_of(seen, disk),
+                    .vendor = disk.vendor,
+                    .model = disk.model,
+                    .serial = disk.serial,
+                    .wwn = disk.wwn,
+                    .removable = disk.removable});
+  }
+  return from;
+}
+
+Finding finding_of(Happening what, const Sighting& seen, const VolumeVerdict& volume) {
+  const Device& device = seen.graph[volume.device];
+  return {.what = what,
+          .diskseq = diskseq_of(seen.graph, volume.device),
+          .volume = volume,
+          .label = device.content.label,
+          .uuid = device.content.uuid,
+          .swap_active = device.swap_active,
+          .from = origins_of(seen, volume.device)};
+}
 
 void Burst::add(DeviceEvent event) {
   if (events.size() >= most) {

@@ -43,6 +43,9 @@ struct Sighting {
   std::map<std::string, std::string> ports;  // kernel name → where it hangs, as sysfs has it
 };
 
+std::vector<Origin> origins_of(const Sighting& seen, DeviceIndex at);
+Finding finding_of(Happening what, const Sighting& seen, const VolumeVerdict& volume);
+
 class Ledger {
  public:
   // What is not covered now.

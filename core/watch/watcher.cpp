@@ -187,6 +187,11 @@ class Watch {
       // No event says that a device answers again.
       began(now);
     }
+    // A date may have passed, a claim may work now, a quarantine may have been broken.
+    std::vector<Finding> findings;
+    if (callbacks_.act && looked_) callbacks_.act(ledger_.last(), findings);
+    summary_.findings += findings.size();
+    tell(std::move(findings), now);
     if (callbacks_.account) callbacks_.account(summary_);
   }
 

@@ -1,5 +1,6 @@
 #include "core/audit/audit.h"
 
+#include "core/audit/journal.h"
 #include "core/base/error.h"
 
 #include <gmock/gmock.h>
@@ -16,6 +17,8 @@
 namespace volseal {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -243,6 +246,22 @@ TEST_F(AuditTest, ALinkIsNotFollowed) {
   std::filesystem::create_symlink(folder / "victim", path);
   EXPECT_THROW(AuditLog(path).record({.action = "scan"}), Error);
   EXPECT_EQ(read_file(folder / "victim"), "data");
+}
+
+TEST(AuditJournalTest, FindingsHaveTheirOwnIdAndFields) {
+  AuditRecord record;
+  record.event = {.action = "watch.finding",
+                  .outcome = "not-covered",
+                  .detail = {{"name", "sda\nPRIORITY=0"}, {"watch_rule", "usb"}}};
+  const std::vector<std::string> fields = audit::journal_fields(record, true);
+  EXPECT_THAT(fields, Contains("MESSAGE_ID=9f3c1a6e52b44d0bb1a7f0c85d2e6431"));
+  EXPECT_THAT(fields, Contains("PRIORITY=4"));
+  EXPECT_THAT(fields, Contains("VOLSEAL_FINDING_NAME=sda\\x0aPRIORITY=0"));
+  EXPECT_THAT(fields, Contains("VOLSEAL_FINDING_WATCH_RULE=usb"));
+  record.event = {.action = "unlock", .outcome = "ok", .detail = {{"mapping", "data"}}};
+  EXPECT_THAT(audit::journal_fields(record, true),
+              AllOf(Contains("PRIORITY=5"), Contains("VOLSEAL_DETAIL=mapping=data"),
+                    Contains("MESSAGE_ID=5d0a6fb7c3f94e1c8f6b1a7e2c94d3b8")));
 }
 
 TEST_F(AuditTest, TheReaderIsStrict) {
