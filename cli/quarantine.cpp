@@ -87,7 +87,7 @@ void give_back(const Book& book, const Held& held) {
        at.increment(error)) {
     if (!std::filesystem::exists(at->path() / "partition")) continue;
     names.emplace_back(at->path().filename().native());
-    job.parts.push_back("/dev/" + names.back());
+    job.parts.emplace_back("/dev/" + names.back());
   }
   if (const std::string problem = make_writable(job); !problem.empty())
     throw Error(Code::io, "release {}: {}", escaped(held.path), problem);

@@ -33,7 +33,7 @@ first_boot() {
 }
 
 start_udev() {
-  /lib/systemd/systemd-udevd --daemon
+  if [[ ! -e /run/udev/control ]]; then /lib/systemd/systemd-udevd --daemon; fi
   # Only what matters here: the rest is several hundred terminals.
   udevadm trigger --action=add --subsystem-match=block --subsystem-match=misc
   udevadm settle
