@@ -33,6 +33,22 @@ void remove_file(const Path& file) {
   if (error) log::warning("{} stays: {}", file.native(), error.message());
 }
 
+// Files that are named otherwise are left out.
+std::set<DeviceId> ids_in(const Path& folder) {
+  std::set<DeviceId> all;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename();
+    const std::size_t dot = name.rfind('.');
+    if (dot == std::string::npos || dot == 0) continue;
+    DeviceId id{.name = name.substr(0, dot)};
+    const char* last = name.data() + name.size();
+    if (std::from_chars(name.data() + dot + 1, last, id.diskseq).ptr == last) all.insert(id);
+  }
+  return all;
+}
+
 }  // namespace
 
 std::string to_json(const Held& held) {
@@ -114,19 +130,12 @@ void Book::forget_cleared(const DeviceId& id) const {
   remove_file(folder_ / "cleared" / to_string(id));
 }
 
-std::vector<DeviceId> Book::cleared() const {
-  std::vector<DeviceId> all;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(folder_ / "cleared", error), end; !error && at != end;
-       at.increment(error)) {
-    const std::string name = at->path().filename();
-    const std::size_t dot = name.rfind('.');
-    DeviceId id{.name = name.substr(0, dot)};
-    if (dot == std::string::npos || dot == 0) continue;
-    const char* last = name.data() + name.size();
-    if (std::from_chars(name.data() + dot + 1, last, id.diskseq).ptr == last) all.push_back(id);
-  }
-  return all;
+std::set<DeviceId> Book::cleared() const {
+  return ids_in(folder_ / "cleared");
+}
+
+std::set<DeviceId> Book::released() const {
+  return ids_in(released_folder());
 }
 
 void Book::first_moment(bool wanted) const {

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,11 +42,12 @@ class Book {
 
   void release(const DeviceId& id, const Release& release) const;
   std::optional<Release> released(const DeviceId& id) const;
+  std::set<DeviceId> released() const;
 
   // The watch has nothing against it: udev's rule lets it pass.
   void clear(const DeviceId& id) const;
   void forget_cleared(const DeviceId& id) const;
-  std::vector<DeviceId> cleared() const;
+  std::set<DeviceId> cleared() const;
 
   // While this is there, udev's rule holds every disk that comes.
   void first_moment(bool wanted) const;

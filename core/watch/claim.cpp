@@ -6,11 +6,11 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -31,13 +31,9 @@ bool is_device(int fd, const DeviceId& id) {
   return id.diskseq == 0 || ::ioctl(fd, BLKGETDISKSEQ, &diskseq) != 0 || diskseq == id.diskseq;
 }
 
-// What it was before; nothing where the device says no.
-std::optional<bool> set_read_only(int fd, bool wanted) {
-  int before = 0;
-  const int after = wanted ? 1 : 0;
-  if (::ioctl(fd, BLKROGET, &before) != 0 || ::ioctl(fd, BLKROSET, &after) != 0)
-    return std::nullopt;
-  return before != 0;
+bool set_read_only(int fd, bool wanted) {
+  const int value = wanted ? 1 : 0;
+  return ::ioctl(fd, BLKROSET, &value) == 0;
 }
 
 std::string reason_of(int error) {
@@ -52,25 +48,25 @@ std::string to_string(const DeviceId& id) {
 
 Claimed claim(const ClaimJob& job) {
   Claimed result{.done = true};
-  std::vector<UniqueFd> changed;
-  const auto close_to_writing = [&](UniqueFd fd) {
-    if (!fd || !is_device(fd.get(), job.id)) return false;
-    const auto before = set_read_only(fd.get(), true);
-    if (before && !*before) changed.push_back(std::move(fd));
-    return before.has_value();
-  };
-  if (!close_to_writing(open_node(job.node))) {
-    result.problem = "it cannot be made read-only: " + reason_of(errno == 0 ? ENODEV : errno);
+  UniqueFd fd = open_node(job.node, O_EXCL);
+  if (!fd) {
+    result.in_use = errno == EBUSY;
+    result.problem = result.in_use ? "it is in use" : "it cannot be claimed: " + reason_of(errno);
     return result;
   }
-  for (const Path& part : job.parts) close_to_writing(open_node(part));
-  result.fd = open_node(job.node, O_EXCL);
-  if (result.fd && is_device(result.fd.get(), job.id)) return result;
-  const int error = result.fd ? ENODEV : errno;
-  result.fd.reset();
-  result.in_use = error == EBUSY;
-  result.problem = result.in_use ? "it is in use" : "it cannot be claimed: " + reason_of(error);
-  for (const UniqueFd& fd : changed) set_read_only(fd.get(), false);
+  if (!is_device(fd.get(), job.id)) {
+    result.problem = "it is another device by now";
+    return result;
+  }
+  if (!set_read_only(fd.get(), true)) {
+    result.problem = "it cannot be made read-only: " + reason_of(errno);
+    return result;
+  }
+  for (const Path& node : job.parts) {
+    const UniqueFd part = open_node(node);
+    if (part && is_device(part.get(), job.id)) set_read_only(part.get(), true);
+  }
+  result.fd = std::move(fd);
   return result;
 }
 

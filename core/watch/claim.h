@@ -41,8 +41,9 @@ struct Claimed {
   std::string problem;  // "" where it is held
 };
 
-// Read-only first, since that works at once. Where the claim fails, what was made read-only here is
-// writable again. Follows no link, and touches nothing when the node is another device by now.
+// The claim first: what somebody else has, such as a pool of ZFS or a virtual machine, is not made
+// read-only under its feet. Follows no link, and touches nothing when the node is another device by
+// now.
 Claimed claim(const ClaimJob& job);
 
 // The opposite of BLKROSET, for the device and its partitions. "", or why not.

@@ -1,7 +1,7 @@
 #include "core/watch/learn.h"
 
 #include "core/base/escape.h"
-#include "core/watch/decision.h"
+#include "core/watch/ruling.h"
 
 #include <fmt/format.h>
 
@@ -53,7 +53,7 @@ std::string learned_rules(const Sighting& seen, const Policy& policy, std::strin
   strict.watch.otherwise = Response::quarantine;
   std::set<DeviceIndex> disks;
   for (const VolumeVerdict& volume : seen.coverage.volumes) {
-    const Decision decision = decide(strict, seen.graph, volume, today);
+    const Ruling decision = decide(strict, seen.graph, volume, today);
     if (decision.response != Response::quarantine || !decision.rule.empty()) continue;
     for (const DeviceIndex disk : seen.graph.disks_below(volume.device)) disks.insert(disk);
   }

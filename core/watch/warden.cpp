@@ -79,7 +79,7 @@ Warden::Warden(WardenOptions options) : options_(std::move(options)), book_(opti
     const DeviceId id = held.id;
     held_.emplace(id, Entry{.record = std::move(held), .claim = {}});
   }
-  for (const DeviceId& id : book_.cleared()) cleared_.insert(id);
+  cleared_ = book_.cleared();
 }
 
 void Warden::woken() const {
@@ -88,16 +88,18 @@ void Warden::woken() const {
   }
 }
 
-std::vector<Decision> Warden::decide_all(const Sighting& seen, const Policy& policy,
-                                         std::string_view today) const {
-  std::vector<Decision> decisions;
+std::vector<Ruling> Warden::decide_all(const Sighting& seen, const Policy& policy,
+                                       std::string_view today) const {
+  const std::set<DeviceId> released = book_.released();
+  std::vector<Ruling> decisions;
   for (const VolumeVerdict& volume : seen.coverage.volumes) {
-    Decision decision = decide(policy, seen.graph, volume, today);
+    Ruling decision = decide(policy, seen.graph, volume, today);
     std::vector<DeviceIndex> places = seen.graph.disks_below(volume.device);
     places.push_back(volume.device);
     for (const DeviceIndex at : places) {
-      if (!takes(decision.response)) break;
-      if (const auto release = book_.released(id_of(seen.graph, at))) {
+      const DeviceId id = id_of(seen.graph, at);
+      if (!takes(decision.response) || !released.contains(id)) continue;
+      if (const auto release = book_.released(id)) {
         decision = {.response = Response::allow,
                     .reason = fmt::format("released by {}: {}", release->who, release->reason)};
       }
@@ -114,7 +116,7 @@ std::vector<Decision> Warden::decide_all(const Sighting& seen, const Policy& pol
 
 void Warden::act(const Sighting& seen, const Policy& policy, std::string_view today,
                  std::vector<Finding>& findings) {
-  const std::vector<Decision> decisions = decide_all(seen, policy, today);
+  const std::vector<Ruling> decisions = decide_all(seen, policy, today);
   if (!options_.preview) {
     const std::vector<Custody> wanted = custodies(seen, decisions);
     std::set<DeviceId> ids;
@@ -145,7 +147,7 @@ void Warden::say(std::string_view action, const DeviceGraph& graph, DeviceIndex 
 }
 
 // udevd's rule holds each disk that comes; those that nothing is to be kept from may go.
-void Warden::clear_disks(const Sighting& seen, const std::vector<Decision>& decisions) {
+void Warden::clear_disks(const Sighting& seen, const std::vector<Ruling>& decisions) {
   std::set<DeviceIndex> free;
   std::set<DeviceIndex> denied;
   for (std::size_t i = 0; i < decisions.size(); ++i) {
@@ -268,7 +270,7 @@ void Warden::keep_closed(const Sighting& seen, std::vector<Finding>& findings) {
 }
 
 Warden::Outcome Warden::of_custody(const Sighting& seen, DeviceIndex at,
-                                   const Decision& decision) const {
+                                   const Ruling& decision) const {
   Outcome outcome{.action = "quarantine", .why = decision.reason, .rule = decision.rule};
   std::vector<DeviceIndex> places = seen.graph.disks_below(at);
   places.insert(places.begin(), at);
@@ -291,7 +293,7 @@ Warden::Outcome Warden::of_custody(const Sighting& seen, DeviceIndex at,
 }
 
 Warden::Outcome Warden::outcome_of(const Sighting& seen, const VolumeVerdict& volume,
-                                   const Decision& decision) {
+                                   const Ruling& decision) {
   if (options_.preview && decision.response != Response::allow &&
       decision.response != Response::notify) {
     const bool in_the_way = takes(decision.response) && is_used(seen.graph, volume.device);

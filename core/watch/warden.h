@@ -5,7 +5,7 @@
 #pragma once
 
 #include "core/watch/book.h"
-#include "core/watch/decision.h"
+#include "core/watch/ruling.h"
 
 #include <chrono>
 #include <functional>
@@ -64,15 +64,15 @@ class Warden {
     bool operator==(const Outcome&) const = default;
   };
 
-  std::vector<Decision> decide_all(const Sighting& seen, const Policy& policy,
-                                   std::string_view today) const;
-  void clear_disks(const Sighting& seen, const std::vector<Decision>& decisions);
+  std::vector<Ruling> decide_all(const Sighting& seen, const Policy& policy,
+                                 std::string_view today) const;
+  void clear_disks(const Sighting& seen, const std::vector<Ruling>& decisions);
   void let_go(const Sighting& seen, const std::set<DeviceId>& wanted);
   void give_back(const Sighting& seen, const DeviceId& id);
   void take(const Sighting& seen, const std::vector<Custody>& wanted);
   void keep_closed(const Sighting& seen, std::vector<Finding>& findings);
-  Outcome outcome_of(const Sighting& seen, const VolumeVerdict& volume, const Decision& decision);
-  Outcome of_custody(const Sighting& seen, DeviceIndex at, const Decision& decision) const;
+  Outcome outcome_of(const Sighting& seen, const VolumeVerdict& volume, const Ruling& decision);
+  Outcome of_custody(const Sighting& seen, DeviceIndex at, const Ruling& decision) const;
   void tell(const Sighting& seen, const std::vector<Outcome>& outcomes,
             std::vector<Finding>& findings);
   ClaimJob job_of(const DeviceGraph& graph, DeviceIndex at) const;

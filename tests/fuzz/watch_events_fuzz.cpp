@@ -2,9 +2,9 @@
 // each and safe for a terminal, and ASCII as JSON; what is in use is never taken away; no crash.
 #include "core/base/escape.h"
 #include "core/watch/book.h"
-#include "core/watch/decision.h"
 #include "core/watch/ledger.h"
 #include "core/watch/quota.h"
+#include "core/watch/ruling.h"
 
 #include <algorithm>
 #include <array>
@@ -103,7 +103,7 @@ void decide_everything(const Sighting& seen) {
   static const Policy policy = parse_policy(
       "[[watch.rule]]\nname = 'r'\nmatch = { label = '*a*' }\naction = 'allow'\nreason = 'x'\n",
       "fuzz");
-  std::vector<Decision> decisions;
+  std::vector<Ruling> decisions;
   for (const VolumeVerdict& volume : seen.coverage.volumes)
     decisions.push_back(decide(policy, seen.graph, volume, "2030-01-01"));
   for (const Custody& custody : custodies(seen, decisions)) {

@@ -2,10 +2,10 @@
 
 #include "core/base/error.h"
 #include "core/watch/book.h"
-#include "core/watch/decision.h"
 #include "core/watch/errands.h"
 #include "core/watch/learn.h"
 #include "core/watch/metrics.h"
+#include "core/watch/ruling.h"
 #include "core/watch/sysfs_acts.h"
 
 #include <gmock/gmock.h>
@@ -109,9 +109,9 @@ Sighting three_disks() {
   return seen;
 }
 
-std::vector<Decision> decide_all(const Sighting& seen, const std::string& policy) {
+std::vector<Ruling> decide_all(const Sighting& seen, const std::string& policy) {
   const Policy parsed = parse_policy(policy, "policy.toml");
-  std::vector<Decision> decisions;
+  std::vector<Ruling> decisions;
   for (const VolumeVerdict& volume : seen.coverage.volumes)
     decisions.push_back(decide(parsed, seen.graph, volume, "2030-01-01"));
   return decisions;
@@ -119,7 +119,7 @@ std::vector<Decision> decide_all(const Sighting& seen, const std::string& policy
 
 std::vector<std::string> responses(const Sighting& seen, const std::string& policy) {
   std::vector<std::string> words;
-  for (const Decision& decision : decide_all(seen, policy))
+  for (const Ruling& decision : decide_all(seen, policy))
     words.emplace_back(to_string(decision.response));
   return words;
 }
@@ -338,8 +338,7 @@ TEST(WardenTest, WhatCannotBeHeldIsSaidAndWhatChangesLaterIsAFindingOfItsOwn) {
   std::vector<Finding> findings = findings_of(seen);
   warden.act(seen, parse_policy(deny_last, "p"), "2030-01-01", findings);
   EXPECT_EQ(findings[2].action, "notify");
-  EXPECT_THAT(findings[2].why,
-              HasSubstr("quarantine is not possible: it cannot be made read-only"));
+  EXPECT_THAT(findings[2].why, HasSubstr("quarantine is not possible: it cannot be claimed"));
   EXPECT_EQ(warden.held(), 0U);
   const Book book(folder / "run");
   book.release({.name = "sdb", .diskseq = 2}, {.reason = "mine", .who = "me", .when = ""});

@@ -11,10 +11,18 @@ start_watch() {
   volseal watch --json >>/run/findings 2>>/window/watch.err &
   watch=$!
 }
-# Each name's first word of the kernel, second word ..., in milliseconds: "sda 1234".
-announced() {
-  sed -nE 's|^KERNEL\[([0-9]+)\.([0-9]{3})[0-9]*\] add .*/(sd[a-z]+) \(block\)|\3 \1\2|p' /run/kernel
+# words_of KERNEL|UDEV: each name's first word, second word ..., in milliseconds: "sda 1234".
+words_of() {
+  sed -nE "s|^$1 *\[([0-9]+)\.([0-9]{3})[0-9]*\] add .*/(sd[a-z]+) \(block\)|\3 \1\2|p" /run/kernel
 }
+announced() { words_of KERNEL; }
+# delays TITLE: of lines "k NAME N MILLISECONDS" and "f NAME N MILLISECONDS", from each k to its f.
+delays() {
+  awk '$1 == "k" { at[$2, $3] = $4 } $1 == "f" { print $4 - at[$2, $3] }' | sort -n |
+    awk -v title="$1" '{ d[NR] = $1 } END { if (!NR) exit 1
+      printf "%s, %d disks under load: median %d ms, 99th percentile %d ms, at most %d ms\n", title, NR, d[int((NR + 1) / 2)], d[int(NR * 0.99 + 0.99)], d[NR] }'
+}
+numbered() { awk -v kind="$1" '{ print kind, $1, ++n[$1], $2, $4 }'; }
 # The same of the findings: name, boot clock, sequence number of the disk, action.
 found() {
   sed -nE 's/.*"boot_ms":([0-9]+),"what":"(attached|vanished)".*"name":"(sd[a-z]+)".*"diskseq":([0-9]+),.*"action":"([a-z]+)".*/\3 \1 \4 \5/p' /run/findings
@@ -96,7 +104,7 @@ phase_1() {
   : >/run/findings
   start_watch
   wait_for 60 test -e /run/volseal/first-moment
-  udevadm monitor --kernel --subsystem-match=block >/run/kernel &
+  udevadm monitor --kernel --udev --subsystem-match=block >/run/kernel &
   local monitor=$!
   wait_for 5 grep -q KERNEL /run/kernel
   sha256sum /dev/zero >/dev/null &
@@ -121,10 +129,8 @@ phase_1() {
   expect_equal "$(found | cut -d' ' -f3 | sort -u | wc -l)" "$came" "disks that were found"
   if told '"what":"blind"'; then fail "events were lost"; fi
   # The n-th time that a name comes is the n-th finding of it.
-  { announced | awk '{ print "k", $1, ++n[$1], $2 }'; found | awk '{ print "f", $1, ++n[$1], $2, $4 }'; } |
-    awk '$1 == "k" { at[$2, $3] = $4 } $1 == "f" && $5 == "quarantine" { print $4 - at[$2, $3] }' | sort -n >/run/delays
-  awk '{ d[NR] = $1 } END { if (NR) printf "kernel to quarantine, %d disks under load: median %d ms, 99th percentile %d ms, at most %d ms\n", NR, d[int((NR + 1) / 2)], d[int(NR * 0.99 + 0.99)], d[NR] }' /run/delays
-  test -s /run/delays || fail "nothing was put in quarantine"
+  { announced | numbered k; words_of UDEV | numbered f; } | delays "kernel to the word of udevd, read-only since before" || fail "udevd was not there"
+  { announced | numbered k; found | numbered f | awk '$5 == "quarantine"'; } | delays "kernel to quarantine" || fail "nothing was put in quarantine"
   kill $monitor
 
   echo "--- killed in a storm: the next watch has all of them"

@@ -1,4 +1,4 @@
-// Decision: what the policy wants done about one volume. Pure.
+// Ruling: what the policy wants done about one volume. Pure.
 #pragma once
 
 #include "core/watch/ledger.h"
@@ -8,7 +8,7 @@
 
 namespace volseal {
 
-struct Decision {
+struct Ruling {
   Response response = Response::allow;
   std::string rule;    // the watch rule's name; "" where none matches
   std::string reason;  // one sentence
@@ -16,8 +16,8 @@ struct Decision {
 
 // Deny is the last word where the policy has a [watch]: what is neither encrypted nor exempt and
 // matches no rule gets `otherwise`.
-Decision decide(const Policy& policy, const DeviceGraph& graph, const VolumeVerdict& volume,
-                std::string_view today);
+Ruling decide(const Policy& policy, const DeviceGraph& graph, const VolumeVerdict& volume,
+              std::string_view today);
 
 // Mounted, swapped to, or part of something: taking it away would lose data.
 bool is_used(const DeviceGraph& graph, DeviceIndex at);
@@ -26,11 +26,11 @@ bool is_used(const DeviceGraph& graph, DeviceIndex at);
 struct Custody {
   DeviceIndex device = 0;
   bool in_use = false;  // it ought to be, and cannot
-  Decision decision;    // of the first of its volumes
+  Ruling decision;      // of the first of its volumes
 };
 
 // A disk is taken as a whole where all that rests on it is to be taken and none of it is used;
 // else each volume by itself. `decisions`: one a volume, in their order.
-std::vector<Custody> custodies(const Sighting& seen, const std::vector<Decision>& decisions);
+std::vector<Custody> custodies(const Sighting& seen, const std::vector<Ruling>& decisions);
 
 }  // namespace volseal

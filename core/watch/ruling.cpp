@@ -1,4 +1,4 @@
-#include "core/watch/decision.h"
+#include "core/watch/ruling.h"
 
 #include <algorithm>
 #include <set>
@@ -21,12 +21,12 @@ bool is_safe(Verdict verdict) {
   return false;
 }
 
-bool takes_away(const Decision& decision) {
+bool takes_away(const Ruling& decision) {
   return decision.response == Response::quarantine || decision.response == Response::deauthorize;
 }
 
 // By disk: whether anything of it must stay.
-std::set<DeviceIndex> disks_to_keep(const Sighting& seen, const std::vector<Decision>& decisions) {
+std::set<DeviceIndex> disks_to_keep(const Sighting& seen, const std::vector<Ruling>& decisions) {
   std::set<DeviceIndex> keep;
   for (std::size_t i = 0; i < decisions.size(); ++i) {
     const DeviceIndex at = seen.coverage.volumes[i].device;
@@ -46,8 +46,8 @@ std::set<DeviceIndex> disks_to_keep(const Sighting& seen, const std::vector<Deci
 
 }  // namespace
 
-Decision decide(const Policy& policy, const DeviceGraph& graph, const VolumeVerdict& volume,
-                std::string_view today) {
+Ruling decide(const Policy& policy, const DeviceGraph& graph, const VolumeVerdict& volume,
+              std::string_view today) {
   if (volume.verdict == Verdict::exempt) return {.reason = "exempt"};
   if (const WatchRule* rule = deciding_watch_rule(policy, graph, volume.device, today)) {
     return {.response = rule->response, .rule = rule->name, .reason = rule->reason};
@@ -61,7 +61,7 @@ bool is_used(const DeviceGraph& graph, DeviceIndex at) {
   return !device.mounts.empty() || device.swap_active || !graph.is_leaf(at);
 }
 
-std::vector<Custody> custodies(const Sighting& seen, const std::vector<Decision>& decisions) {
+std::vector<Custody> custodies(const Sighting& seen, const std::vector<Ruling>& decisions) {
   const std::set<DeviceIndex> keep = disks_to_keep(seen, decisions);
   std::vector<Custody> result;
   std::set<DeviceIndex> taken;
