@@ -1,6 +1,7 @@
 #include "core/luks/encryption.h"
 
 #include "core/base/error.h"
+#include "core/luks/last_zone.h"
 #include "core/luks/reporter.h"
 
 #include <fcntl.h>
@@ -72,6 +73,14 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase, const 
   crypt_params_reencrypt parameters{};
   const crypt_reencrypt_info state = crypt_reencrypt_status(raw, &parameters);
   if (state == CRYPT_REENCRYPT_NONE) return true;
+  if (is_past_last_zone(device)) {
+    if (!volume.opens_with(passphrase)) {
+      throw Error(Code::wrong_secret, "finish the encryption of {}: no keyslot opens with it",
+                  device.native());
+    }
+    finish_after_last_zone(device);
+    return true;
+  }
   const auto prepare = [&](std::uint32_t flags) {
     parameters = {};
     parameters.flags = flags;

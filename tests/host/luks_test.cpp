@@ -1,6 +1,7 @@
 #include "core/base/error.h"
 #include "core/luks/encryption.h"
 #include "core/luks/header.h"
+#include "core/luks/last_zone.h"
 #include "core/luks/volume.h"
 #include "core/protect/group_protector.h"
 #include "core/protect/recovery_key.h"
@@ -216,6 +217,69 @@ TEST_F(LuksTest, EncryptsAnExt4InPlaceAndKeepsItsFiles) {
                 "--header", (folder / "detached").native(), "--key-file", key.native(),
                 device.native()});
   EXPECT_EQ(file_in_ext4(device, "/random", out), random);
+}
+
+// The power goes when the last zone is synced; before or after the first segment's copy in the
+// clear is overwritten. libcryptsetup cannot go on from there.
+TEST_F(LuksTest, FinishesWhatWasCutOffBehindTheLastZone) {
+  const Path device = ext4("device", 128);
+  const Path out = folder / "out";
+  const std::string random = file_in_ext4(device, "/random", out);
+  run_or_throw({"e2fsck", "-fp", device.native()});
+  run_or_throw({"resize2fs", device.native(), "96M"});
+  std::filesystem::resize_file(device, 128U << 20U);
+  const Path header = header_for(device, 4096);
+  InPlaceEncryption::begin(header, device, passphrase, 0, 4096);
+  install_header(header, device, true);
+  const Path synced = folder / "synced";
+  InPlaceEncryption::run(device, passphrase, [&](std::uint64_t done, std::uint64_t total) {
+    if (done == total) std::filesystem::copy_file(device, synced);
+    return true;
+  });
+  const Path overwritten = folder / "overwritten";
+  std::filesystem::copy_file(synced, overwritten);
+  {
+    std::fstream file(overwritten);
+    file.seekp(112 << 20);
+    file << std::string(header_bytes, 'x');
+  }
+  EXPECT_FALSE(is_past_last_zone(device)) << "it is done";
+  const std::string clear_copy = [&] {
+    std::ifstream file(synced, std::ios::binary);
+    file.seekg(112 << 20);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }();
+
+  for (const Path& image : {synced, overwritten}) {
+    EXPECT_TRUE(is_past_last_zone(image));
+    EXPECT_EQ(InPlaceEncryption::state(image), InPlaceEncryption::State::clean);
+    EXPECT_THROW(InPlaceEncryption::run(image, Secret::copy_of("other"), {}), Error);
+    EXPECT_TRUE(is_past_last_zone(image));
+    EXPECT_TRUE(InPlaceEncryption::run(image, passphrase, {}));
+    EXPECT_EQ(InPlaceEncryption::state(image), InPlaceEncryption::State::none);
+    EXPECT_FALSE(is_past_last_zone(image));
+    const auto done = read_header(image);
+    EXPECT_EQ(done->damage, "");
+    EXPECT_EQ(done->segments.size(), 1U);
+    EXPECT_EQ(done->keyslots.size(), 1U);
+    Volume::load(image).refuse_unsafe();
+    EXPECT_EQ(Volume::load(image).opens_with(passphrase), 0);
+    EXPECT_EQ(Volume::load(image).binding_text("full"), Volume::load(device).binding_text("full"));
+    run_or_throw({"cryptsetup", "luksDump", image.native()});
+    // Nothing is left in the clear.
+    std::ifstream file(image, std::ios::binary);
+    file.seekg(112 << 20);
+    const std::string tail(std::istreambuf_iterator<char>(file), {});
+    for (std::size_t at = 0; at < tail.size(); at += 4096)
+      ASSERT_NE(tail.substr(at, 4096), clear_copy.substr(at, 4096));
+
+    const Path key = image.native() + ".key";
+    write_secret_file(key, passphrase);
+    run_or_throw({"cryptsetup", "reencrypt", "-q", "--decrypt", "--force-offline-reencrypt",
+                  "--header", image.native() + ".detached", "--key-file", key.native(),
+                  image.native()});
+    EXPECT_EQ(file_in_ext4(image, "/random", out), random);
+  }
 }
 
 }  // namespace
