@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/handle.h"
 #include "core/luks/header.h"
+#include "core/luks/last_zone.h"
 #include "core/luks/reporter.h"
 #include "core/luks/volume.h"
 
@@ -97,11 +98,15 @@ bool InPlaceDecryption::is_at_last_piece(const Path& header) {
 }
 
 bool InPlaceDecryption::is_done(const Path& header) {
+  // libcryptsetup repairs what a cut has left of one of the two copies.
+  static_cast<void>(Volume::load(header));
   const auto found = read_header(header);
   if (!found || !found->damage.empty()) {
     throw Error(Code::damaged, "look at the decryption in {}: {}", header.native(),
                 found ? found->damage : "there is no LUKS header");
   }
+  // Then libcryptsetup must not see it again.
+  if (last_zone(header) == LastZone::decrypted) return true;
   return found->requirements.empty() && !found->segments.empty() &&
          std::ranges::all_of(found->segments, [](const LuksSegment& segment) {
            return segment.type == "linear" && segment.offset == 0;
@@ -110,6 +115,7 @@ bool InPlaceDecryption::is_done(const Path& header) {
 
 bool InPlaceDecryption::run(const Path& header, const Path& device, const Secret& passphrase,
                             const GoOn& go_on) {
+  if (is_done(header)) return true;
   const Volume volume = Volume::load(header);
   crypt_device* const raw = volume.device_.get();
   if (const int r = crypt_set_data_device(raw, device.c_str()); r != 0) {

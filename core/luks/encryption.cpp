@@ -73,7 +73,7 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase, const 
   crypt_params_reencrypt parameters{};
   const crypt_reencrypt_info state = crypt_reencrypt_status(raw, &parameters);
   if (state == CRYPT_REENCRYPT_NONE) return true;
-  if (is_past_last_zone(device)) {
+  if (last_zone(device) == LastZone::encrypted) {
     if (!volume.opens_with(passphrase)) {
       throw Error(Code::wrong_secret, "finish the encryption of {}: no keyslot opens with it",
                   device.native());

@@ -89,12 +89,13 @@ HeaderJson without_flags(HeaderJson segment) {
 
 // What the header says when all zones are done.
 struct Ending {
+  LastZone zone = LastZone::ahead;
   std::vector<std::string> backups;      // ids of segments that only a re-encryption needs
   std::vector<std::string> keyslots;     // its own
   std::optional<HeaderJson> clear_copy;  // the segment that was moved out of the header's way
 };
 
-bool is_encrypting(const HeaderJson& json) {
+bool is_converting(const HeaderJson& json) {
   const HeaderJson wanted =
       json.value(HeaderJson::json_pointer("/config/requirements/mandatory"), HeaderJson::array());
   return wanted.is_array() && !wanted.empty() &&
@@ -106,7 +107,7 @@ bool is_encrypting(const HeaderJson& json) {
 
 // Nothing: it is anything else.
 std::optional<Ending> ending_of(const HeaderJson& json) {
-  if (!is_encrypting(json) || !json.contains("segments") || !json["segments"].is_object() ||
+  if (!is_converting(json) || !json.contains("segments") || !json["segments"].is_object() ||
       !json.contains("keyslots") || !json["keyslots"].is_object())
     return std::nullopt;
   Ending ending;
@@ -126,12 +127,21 @@ std::optional<Ending> ending_of(const HeaderJson& json) {
   }
   // One segment, the final one, and none of it under way: in-reencryption is a flag.
   if (in_force.size() != 1 || !after || !before || in_force.front() != *after ||
-      after->value("type", "") != "crypt" || after->value("size", "") != "dynamic" ||
-      before->value("type", "") != "linear")
+      after->value("size", "") != "dynamic")
     return std::nullopt;
+  const std::string was = before->value("type", "");
+  const std::string is = after->value("type", "");
+  if (was == "linear" && is == "crypt") {
+    ending.zone = LastZone::encrypted;
+  } else if (was == "crypt" && is == "linear" && after->value("offset", "") == "0") {
+    ending.zone = LastZone::decrypted;
+  } else {
+    return std::nullopt;
+  }
+  const std::string mode = ending.zone == LastZone::encrypted ? "encrypt" : "decrypt";
   for (const auto& [id, slot] : json["keyslots"].items()) {
     if (!slot.is_object() || slot.value("type", "") != "reencrypt") continue;
-    if (slot.value("mode", "") != "encrypt") return std::nullopt;
+    if (slot.value("mode", "") != mode) return std::nullopt;
     ending.keyslots.push_back(id);
   }
   if (ending.keyslots.size() != 1) return std::nullopt;
@@ -209,14 +219,16 @@ std::string with_metadata(std::string copy, const HeaderJson& json, std::uint64_
 
 }  // namespace
 
-bool is_past_last_zone(const Path& device) {
+LastZone last_zone(const Path& device) {
   const auto header = read_header(device);
   // With one copy damaged the other counts: libcryptsetup, which comes first, repairs that.
-  if (!header || header->version != 2 || header->requirements.empty()) return false;
+  if (!header || header->version != 2 || header->requirements.empty()) return LastZone::ahead;
   const UniqueFd fd = open_file(device, O_RDONLY);
   const std::uint64_t size = number_at(copy_at(fd.get(), 0, binary_bytes, device), size_at);
-  if (size <= binary_bytes || size > largest_copy || !header->damage.empty()) return false;
-  return ending_of(json_in(copy_at(fd.get(), 0, size, device))).has_value();
+  if (size <= binary_bytes || size > largest_copy || !header->damage.empty())
+    return LastZone::ahead;
+  const auto ending = ending_of(json_in(copy_at(fd.get(), 0, size, device)));
+  return ending ? ending->zone : LastZone::ahead;
 }
 
 void finish_after_last_zone(const Path& device) {
@@ -226,7 +238,8 @@ void finish_after_last_zone(const Path& device) {
   const std::string secondary = copy_at(fd.get(), size, size, device);
   const HeaderJson json = json_in(primary);
   const auto ending = ending_of(json);
-  if (!ending || std::string_view(primary).substr(algorithm_at, 7) != std::string_view("sha256", 7))
+  if (!ending || ending->zone != LastZone::encrypted ||
+      std::string_view(primary).substr(algorithm_at, 7) != std::string_view("sha256", 7))
     throw Error(Code::damaged, "finish the encryption of {}: its header contradicts itself",
                 device.native());
   const HeaderJson last = finished(json, *ending);

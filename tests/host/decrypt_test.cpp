@@ -350,6 +350,33 @@ TEST_F(DecryptTest, SurvivesBeingKilledInTheLastHotZoneOfAll) {
   EXPECT_EQ(data_of(image), wanted);
 }
 
+// All zones are synced, but the header file still speaks of a decryption: libcryptsetup would do
+// the first once more.
+TEST_F(DecryptTest, SurvivesBeingCutOffBehindTheLastZone) {
+  const Path image = luks2("volume", 8 * mib, {"--sector-size", "4096"});
+  const std::string wanted = decrypted_by_cryptsetup(image);
+  stop_below = 8 * mib;  // before the first zone
+  EXPECT_THROW(decryption(image).decrypt(plan_for(image)), Error);
+  stop_below.reset();
+  const auto entry = decryption(image).journal().unfinished().at(0);
+  const Path working = decryption(image).journal().working_header(entry.id);
+  const Path header = folder / "header";
+  const Path data = folder / "data";
+  InPlaceDecryption::run(working, image, Secret::copy_of(passphrase),
+                         [&](std::uint64_t done, std::uint64_t total) {
+                           if (done == total) {
+                             std::filesystem::copy_file(working, header);
+                             std::filesystem::copy_file(image, data);
+                           }
+                           return true;
+                         });
+  EXPECT_FALSE(read_header(header)->requirements.empty());
+  std::filesystem::copy_file(header, working, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy_file(data, image, std::filesystem::copy_options::overwrite_existing);
+  resume(image);
+  EXPECT_EQ(data_of(image), wanted);
+}
+
 TEST_F(DecryptTest, AnotherVolumeInItsPlaceIsLeftAlone) {
   const Path image = luks2("volume", 8 * mib, {"--sector-size", "4096"});
   stop_below = 5 * mib;

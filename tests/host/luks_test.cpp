@@ -243,7 +243,7 @@ TEST_F(LuksTest, FinishesWhatWasCutOffBehindTheLastZone) {
     file.seekp(112 << 20);
     file << std::string(header_bytes, 'x');
   }
-  EXPECT_FALSE(is_past_last_zone(device)) << "it is done";
+  EXPECT_EQ(last_zone(device), LastZone::ahead) << "it is done";
   const std::string clear_copy = [&] {
     std::ifstream file(synced, std::ios::binary);
     file.seekg(112 << 20);
@@ -251,13 +251,13 @@ TEST_F(LuksTest, FinishesWhatWasCutOffBehindTheLastZone) {
   }();
 
   for (const Path& image : {synced, overwritten}) {
-    EXPECT_TRUE(is_past_last_zone(image));
+    EXPECT_EQ(last_zone(image), LastZone::encrypted);
     EXPECT_EQ(InPlaceEncryption::state(image), InPlaceEncryption::State::clean);
     EXPECT_THROW(InPlaceEncryption::run(image, Secret::copy_of("other"), {}), Error);
-    EXPECT_TRUE(is_past_last_zone(image));
+    EXPECT_EQ(last_zone(image), LastZone::encrypted);
     EXPECT_TRUE(InPlaceEncryption::run(image, passphrase, {}));
     EXPECT_EQ(InPlaceEncryption::state(image), InPlaceEncryption::State::none);
-    EXPECT_FALSE(is_past_last_zone(image));
+    EXPECT_EQ(last_zone(image), LastZone::ahead);
     const auto done = read_header(image);
     EXPECT_EQ(done->damage, "");
     EXPECT_EQ(done->segments.size(), 1U);
