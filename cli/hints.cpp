@@ -30,7 +30,8 @@ std::string_view hint_for(Code code) {
       return "do not type a passphrase into it; compare the header with its backup in "
              "/var/lib/volseal/headers";
     case Code::busy:
-      return "unmount it or stop what uses it ('lsblk', 'fuser -vm DEVICE'), then try again";
+      return "unmount it or stop what uses it ('lsblk', 'fuser -vm DEVICE'; the watch may have it: "
+             "'volseal quarantine list'), then try again";
     case Code::too_small:
       return "a LUKS2 header takes 16 MiB, encryption in place 32 MiB; use a larger volume";
     case Code::cannot_shrink:

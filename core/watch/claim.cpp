@@ -95,6 +95,12 @@ struct Claims::Pending {
 
 std::map<DeviceId, Claimed> Claims::take(const std::vector<ClaimJob>& jobs,
                                          std::chrono::milliseconds patience) {
+  // What nobody wants any more, such as a disk that was pulled out meanwhile, is let go of.
+  std::erase_if(pending_, [&](const auto& one) {
+    const std::scoped_lock lock(one.second->mutex);
+    return one.second->result.done &&
+           std::ranges::find(jobs, one.first, &ClaimJob::id) == jobs.end();
+  });
   std::map<DeviceId, Claimed> taken;
   for (std::size_t first = 0; first < jobs.size(); first += most_at_once) {
     const auto deadline = std::chrono::steady_clock::now() + patience;

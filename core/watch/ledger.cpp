@@ -20,11 +20,14 @@ std::uint64_t diskseq_of(const DeviceGraph& graph, DeviceIndex at) {
   return graph[device.below.front()].diskseq;
 }
 
+// A disk that is being pulled out loses its serial number before it is gone: that counts only where
+// the kernel numbers no disks.
 bool same_device(const DeviceGraph& a, DeviceIndex at_a, const DeviceGraph& b, DeviceIndex at_b) {
   const Device& one = a[at_a];
   const Device& other = b[at_b];
-  return one.name == other.name && one.start == other.start && one.serial == other.serial &&
-         diskseq_of(a, at_a) == diskseq_of(b, at_b);
+  if (one.name != other.name || one.start != other.start) return false;
+  const std::uint64_t diskseq = diskseq_of(a, at_a);
+  return diskseq == diskseq_of(b, at_b) && (diskseq != 0 || one.serial == other.serial);
 }
 
 std::optional<DeviceIndex> find_device(const DeviceGraph& in, const DeviceGraph& graph,

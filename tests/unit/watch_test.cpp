@@ -166,6 +166,21 @@ TEST(LedgerTest, AnotherDiskOfTheSameNameIsAnotherDisk) {
               ElementsAre("removed sda", "attached sda"));
 }
 
+TEST(LedgerTest, ADiskThatLosesItsSerialNumberWhileItGoesIsTheSame) {
+  Ledger ledger;
+  ledger.start(Machine().disk("sda", 1, "ext4", Verdict::not_covered));
+  Machine going = Machine().disk("sda", 1, "ext4", Verdict::not_covered);
+  going.device().serial.clear();
+  EXPECT_THAT(ledger.take(going, {}), IsEmpty());
+  EXPECT_THAT(names(ledger.take(Machine(), {})), ElementsAre("removed sda"));
+  // A kernel that numbers no disks tells them by it.
+  Ledger old;
+  old.start(Machine().disk("sda", 0, "ext4", Verdict::not_covered));
+  Machine other = Machine().disk("sda", 0, "ext4", Verdict::not_covered);
+  other.device().serial = "another";
+  EXPECT_THAT(names(old.take(other, {})), ElementsAre("removed sda", "attached sda"));
+}
+
 TEST(LedgerTest, MkfsOnABlankDiskIsAFinding) {
   Ledger ledger;
   ledger.start(Machine().disk("sdb", 2, "blank", Verdict::exempt));
