@@ -91,19 +91,25 @@ class Waker {
 };
 
 // Enrolls or opens a device, in a unit of its own where systemd runs: the watch may write nothing.
-Errand errand_for(Response response, const std::string& node) {
+Errand errand_for(Response response, const std::string& node, const Options& options) {
   constexpr std::chrono::hours longest(24);
   const std::string_view verb = response == Response::enroll ? "enroll" : "unlock";
   const std::string name = node.substr(node.rfind('/') + 1);
   if (std::filesystem::exists("/run/systemd/system")) {
     return {.argv = {"systemctl", "start", fmt::format("volseal-{}@{}.service", verb, name)},
-            .timeout = longest};
+            .timeout = longest,
+            .about = node};
   }
   std::vector<std::string> argv = {std::filesystem::read_symlink("/proc/self/exe").native(),
-                                   std::string(verb)};
-  argv.emplace_back(response == Response::enroll ? "--yes" : "--listed");
-  argv.push_back(node);
-  return {.argv = std::move(argv), .timeout = longest};
+                                   "--policy",
+                                   options.policy.native(),
+                                   "--state",
+                                   options.state.native(),
+                                   std::string(verb),
+                                   response == Response::enroll ? "--yes" : "--listed",
+                                   node};
+  if (!options.tcti.empty()) argv.insert(argv.begin() + 1, {"--tcti", options.tcti});
+  return {.argv = std::move(argv), .timeout = longest, .about = node};
 }
 
 class Watchman {
@@ -166,6 +172,7 @@ class Watchman {
     options.preview = preview_;
     options.escape = escape_;
     options.start = [this](Response response, const std::string& node) { start(response, node); };
+    options.is_busy = [this](const std::string& node) { return work_.is_about(node); };
     return std::make_unique<Warden>(std::move(options));
   }
 
@@ -190,7 +197,7 @@ class Watchman {
 
   void start(Response response, const std::string& node) {
     try {
-      if (!work_.add(errand_for(response, node)))
+      if (!work_.add(errand_for(response, node, options_)))
         log::warning("too much waits to {} {}", to_string(response), node);
     } catch (const std::exception& error) {
       log::warning("{}", error.what());

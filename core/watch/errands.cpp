@@ -83,6 +83,11 @@ std::vector<std::string> Errands::see_to() {
   return said;
 }
 
+bool Errands::is_about(const std::string& what) const {
+  return std::ranges::find(queue_, what, &Errand::about) != queue_.end() ||
+         std::ranges::find(running_, what, &Running::about) != running_.end();
+}
+
 void Errands::start_next(std::vector<std::string>& said) {
   while (!queue_.empty() && running_.size() < most_at_once_) {
     const Errand errand = std::move(queue_.front());
@@ -91,7 +96,8 @@ void Errands::start_next(std::vector<std::string>& said) {
       Running one{
           .program = errand.argv.at(0),
           .process = spawn(errand.argv, input_of(errand.input), open_file("/dev/null", O_WRONLY)),
-          .due = Clock::now() + errand.timeout};
+          .due = Clock::now() + errand.timeout,
+          .about = errand.about};
       if (one.process.handle) listen_to(epoll_.get(), one.process.handle.get());
       running_.push_back(std::move(one));
     } catch (const Error& error) {

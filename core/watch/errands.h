@@ -16,6 +16,7 @@ struct Errand {
   std::vector<std::string> argv;
   std::string input;
   std::chrono::seconds timeout{30};  // then it is killed, with its process group
+  std::string about;                 // for is_about()
 };
 
 class Errands {
@@ -37,6 +38,8 @@ class Errands {
   // One line for each that failed, was too slow or could not be started.
   std::vector<std::string> see_to();
 
+  // One of that name waits or runs.
+  bool is_about(const std::string& what) const;
   std::size_t waiting() const { return queue_.size() + running_.size(); }
 
  private:
@@ -46,6 +49,7 @@ class Errands {
     Spawned process;
     Clock::time_point due;
     bool late = false;
+    std::string about;
   };
 
   void start_next(std::vector<std::string>& said);

@@ -94,6 +94,7 @@ std::vector<Ruling> Warden::decide_all(const Sighting& seen, const Policy& polic
   std::vector<Ruling> decisions;
   for (const VolumeVerdict& volume : seen.coverage.volumes) {
     Ruling decision = decide(policy, seen.graph, volume, today);
+    decision = after_enrolling(seen, volume.device, policy, std::move(decision));
     std::vector<DeviceIndex> places = seen.graph.disks_below(volume.device);
     places.push_back(volume.device);
     for (const DeviceIndex at : places) {
@@ -112,6 +113,21 @@ std::vector<Ruling> Warden::decide_all(const Sighting& seen, const Policy& polic
     decisions.push_back(std::move(decision));
   }
   return decisions;
+}
+
+// A disk whose enrollment failed is as any other that nobody allows.
+Ruling Warden::after_enrolling(const Sighting& seen, DeviceIndex at, const Policy& policy,
+                               Ruling ruling) const {
+  if (ruling.response != Response::enroll || !started_.contains(id_of(seen.graph, at)))
+    return ruling;
+  if (options_.is_busy && options_.is_busy(node_of(seen.graph, at))) return ruling;
+  return {.response = policy.watch.otherwise,
+          .rule = ruling.rule,
+          .reason = "it was to be enrolled, and is not"};
+}
+
+std::string Warden::node_of(const DeviceGraph& graph, DeviceIndex at) const {
+  return (options_.dev / node_name(graph[at].name)).native();
 }
 
 void Warden::act(const Sighting& seen, const Policy& policy, std::string_view today,
@@ -310,8 +326,7 @@ Warden::Outcome Warden::outcome_of(const Sighting& seen, const VolumeVerdict& vo
     case Response::unlock: {
       const bool waits = !is_used(seen.graph, volume.device);
       if (waits && started_.insert(id_of(seen.graph, volume.device)).second && options_.start)
-        options_.start(decision.response,
-                       (options_.dev / node_name(seen.graph[volume.device].name)).native());
+        options_.start(decision.response, node_of(seen.graph, volume.device));
       break;
     }
   }

@@ -27,6 +27,8 @@ struct WardenOptions {
   std::chrono::milliseconds patience{2'000};
   // Starts what enrolls or opens a device, by its node. Must not throw, nor wait for it.
   std::function<void(Response, const std::string& node)> start;
+  // Whether that is still at work.
+  std::function<bool(const std::string& node)> is_busy;
 };
 
 class Warden {
@@ -66,6 +68,9 @@ class Warden {
 
   std::vector<Ruling> decide_all(const Sighting& seen, const Policy& policy,
                                  std::string_view today) const;
+  Ruling after_enrolling(const Sighting& seen, DeviceIndex at, const Policy& policy,
+                         Ruling ruling) const;
+  std::string node_of(const DeviceGraph& graph, DeviceIndex at) const;
   void clear_disks(const Sighting& seen, const std::vector<Ruling>& decisions);
   void let_go(const Sighting& seen, const std::set<DeviceId>& wanted);
   void give_back(const Sighting& seen, const DeviceId& id);

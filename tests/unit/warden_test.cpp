@@ -353,19 +353,27 @@ TEST(WardenTest, WhatCannotBeHeldIsSaidAndWhatChangesLaterIsAFindingOfItsOwn) {
   EXPECT_FALSE(needs_attention(findings[0]));
 }
 
-TEST(WardenTest, ABlankDiskIsEnrolledOnce) {
+TEST(WardenTest, ABlankDiskIsEnrolledOnceAndDeniedWhereThatFails) {
   const Folder folder;
   WardenOptions options = options_in(folder);
   std::vector<std::string> started;
+  bool busy = true;
   options.start = [&](Response response, const std::string& node) {
     started.push_back(std::string(to_string(response)) + " " + Path(node).filename().native());
   };
+  options.is_busy = [&](const std::string& node) { return busy && Path(node).filename() == "sdb"; };
   Warden warden(options);
   const Policy policy = parse_policy(rule("filesystem = 'blank'", "action = \"enroll\"\n"), "p");
   std::vector<Finding> findings;
   warden.act(three_disks(), policy, "2030-01-01", findings);
   warden.act(three_disks(), policy, "2030-01-01", findings);
   EXPECT_THAT(started, ElementsAre("enroll sdb"));
+  EXPECT_THAT(findings, IsEmpty());
+  busy = false;
+  warden.act(three_disks(), policy, "2030-01-01", findings);
+  EXPECT_THAT(started, SizeIs(1));
+  ASSERT_THAT(findings, SizeIs(1));
+  EXPECT_THAT(findings[0].why, HasSubstr("quarantine is not possible: it cannot be claimed"));
 }
 
 std::vector<std::string> said_by(Errands& errands) {

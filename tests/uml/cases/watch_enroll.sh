@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A blank disk that a rule wants enrolled becomes a covered volume with nobody there, and one that was closed is opened again.
+# A blank disk that a rule wants enrolled becomes a covered volume with nobody there; one that was closed is opened again.
 # disk: plain 32M
 # mem: 1024M
 # timeout: 300
@@ -19,7 +19,7 @@ phase_1() {
   udevadm control --reload
   openssl req -x509 -newkey rsa:3072 -nodes -keyout /run/alice.key -out /etc/volseal/alice.pem -days 30 \
     -subj "/CN=Alice" -addext keyUsage=critical,keyEncipherment 2>/dev/null
-  hotplug_load dev_size_mb=96 delay=0
+  hotplug_load dev_size_mb=96 per_host_store=1 delay=0
   cat >/etc/volseal/policy.toml <<-'TOML'
 	[group.default.escrow]
 	certificates = ["/etc/volseal/alice.pem"]
@@ -43,7 +43,7 @@ phase_1() {
 	action = "unlock"
 	TOML
   start_watch
-  wait_for 60 test -e /run/volseal/first-moment
+  wait_for 60 told '"what":"present".*"name":"ubda"'
   hotplug 1
   wait_for 60 told '"what":"attached".*"name":"sda".*"action":"enroll".*"watch_rule":"blank"'
   wait_for 120 told '"name":"sda".*"verdict":"covered'
@@ -57,6 +57,14 @@ phase_1() {
   cryptsetup close fresh
   start_watch
   wait_for 60 test -e /dev/mapper/fresh
+  wait_for 30 idle
+
+  echo "--- one that cannot be enrolled is denied"
+  rm -r /srv/escrow
+  hotplug 1
+  wait_for 60 told '"name":"sdb".*"action":"enroll"'
+  wait_for 60 told '"name":"sdb".*"action":"quarantine","why":"it was to be enrolled, and is not"'
+  expect_equal "$(blockdev --getro /dev/sdb)" 1
   kill $watch
   expect_status 0 wait $watch
   volseal check /dev/sda || expect_equal $? 1 "the report"
