@@ -108,7 +108,11 @@ void grow_ext(const Path& device) {
 }
 
 void require_sound_ext(const Path& device) {
-  if (run({"e2fsck", "-f", "-n", device.native()}).status != 0) check_ext(device);
+  // With -n e2fsck leaves a journal as it is, and finds nothing wrong; resize2fs refuses it.
+  const std::string header = run_or_throw({"dumpe2fs", "-h", device.native()}).output;
+  if (header.find(" needs_recovery") != std::string::npos ||
+      run({"e2fsck", "-f", "-n", device.native()}).status != 0)
+    check_ext(device);
 }
 
 void check_ext(const Path& device) {

@@ -222,6 +222,17 @@ TEST_F(EnrollTest, StopsAtASafePointAndGoesOn) {
   EXPECT_EQ(random_file_of(image, handed_over.begin()->second), random);
 }
 
+// It was mounted when the power went; nobody has mounted it since.
+TEST_F(EnrollTest, ReplaysAJournalBeforeItShrinksAFileSystem) {
+  const Path image = ext4("data.img", 96);
+  const std::string random = file_in_ext4(image, "/random", folder / "out");
+  run_or_throw({"debugfs", "-w", "-R", "feature needs_recovery", image.native()});
+  ASSERT_NE(run({"resize2fs", "-P", image.native()}).status, 0);
+  const VolumePlan plan = plan_for(image, Task::encrypt_in_place);
+  executor(plan).enroll(plan);
+  EXPECT_EQ(random_file_of(image, handed_over.begin()->second), random);
+}
+
 TEST_F(EnrollTest, LeavesEveryByteWhereTheFileSystemCannotShrink) {
   const Path image = ext4("data.img", 64);
   // Fill it: 64 MiB less 32 MiB cannot hold what is in it.
