@@ -3,6 +3,7 @@
 #include "cli/exit_status.h"
 #include "cli/graph.h"
 #include "cli/output.h"
+#include "cli/records.h"
 #include "cli/report_shelf.h"
 #include "cli/verb.h"
 #include "core/base/clock.h"
@@ -89,7 +90,9 @@ Report report_of(const CheckRequest& request, const Options& options) {
   const Controls controls = load_controls(request.controls_file);
   const DeviceGraph graph = get_graph(request.source);
   const std::string now = utc_now();
-  Coverage coverage = judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1));
+  Coverage coverage =
+      judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1),
+             request.source.file.empty() ? read_records(graph, policy, options) : Records{});
   Report report = make_report(graph, policy, std::move(coverage), controls,
                               {.version = VOLSEAL_VERSION, .made_at = now});
   if (!request.pseudonym_key) return report;
@@ -156,9 +159,7 @@ void add_check(CLI::App& app, Session& session) {
   const auto request = std::make_shared<CheckRequest>();
   verb->add_option("VOLUME", request->source.volumes,
                    "devices or image files; all devices by default");
-  verb->add_option("--graph", request->source.file,
-                   "judge a graph saved by 'volseal scan --json'; '-' is standard input")
-      ->type_name("FILE");
+  add_graph_options(*verb, request->source);
   CLI::Option* format = verb->add_option("--format", request->format_name, "in which form")
                             ->check(CLI::IsMember(&formats))
                             ->type_name("FORM");

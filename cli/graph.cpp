@@ -52,7 +52,9 @@ DeviceGraph part_of(DeviceGraph graph, const std::vector<DeviceIndex>& wanted) {
 DeviceGraph whole_graph(const GraphSource& source) {
   if (source.file.empty()) {
     const auto& names = source.volumes;
-    if (names.empty() || !std::ranges::all_of(names, is_image)) return scan();
+    if (names.empty() || !std::ranges::all_of(names, is_image)) {
+      return scan({.sample = source.sample, .patience = std::chrono::seconds(source.patience)});
+    }
     DeviceGraph graph;  // of image files alone
     graph.taken_at = utc_now();
     graph.root = ::geteuid() == 0;
@@ -63,6 +65,21 @@ DeviceGraph whole_graph(const GraphSource& source) {
 }
 
 }  // namespace
+
+void add_graph_options(CLI::App& verb, GraphSource& source) {
+  CLI::Option* graph = verb.add_option("--graph", source.file,
+                                       "a graph saved by 'volseal scan --json' instead of this "
+                                       "machine; '-' is standard input")
+                           ->type_name("FILE");
+  verb.add_flag("--sample", source.sample,
+                "read sectors below what claims to be encrypted, and contradict it")
+      ->excludes(graph);
+  verb.add_option("--device-timeout", source.patience,
+                  "seconds that a device gets to answer; one that does not cannot be judged")
+      ->check(CLI::Range(1, 3600))
+      ->type_name("N")
+      ->capture_default_str();
+}
 
 bool is_image(const std::string& name) {
   std::error_code ignored;
@@ -80,7 +97,7 @@ DeviceGraph get_graph(const GraphSource& source) {
       at = graph.find(std::filesystem::canonical(name, error).native());
       if (!at && is_image(name)) {
         at = graph.devices.size();
-        graph.devices.push_back(scan_image(name));
+        graph.devices.push_back(scan_image(name, source.sample));
       }
     }
     if (!at) throw Error(Code::not_found, "find {}: no such device or image", escaped(name));

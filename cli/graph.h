@@ -3,6 +3,8 @@
 
 #include "core/device/device.h"
 
+#include <CLI/CLI.hpp>
+
 #include <string>
 #include <vector>
 
@@ -11,7 +13,12 @@ namespace volseal {
 struct GraphSource {
   std::string file;                  // --graph; "-" for standard input; empty: this machine
   std::vector<std::string> volumes;  // devices and image files; empty: all
+  bool sample = false;               // --sample: see ScanOptions
+  int patience = 20;                 // --device-timeout: seconds
 };
+
+// --graph, --sample and --device-timeout. `source` must live as long as `verb`.
+void add_graph_options(CLI::App& verb, GraphSource& source);
 
 // A file, where a device or an image file may be named.
 bool is_image(const std::string& name);

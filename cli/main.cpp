@@ -51,6 +51,7 @@ int run_verb(int argc, char** argv) {
   add_scan(app, session);
   add_check(app, session);
   add_evidence(app, session);
+  add_explain(app, session);
   add_plan(app, session);
   add_policy(app, session);
   add_enroll(app, session);

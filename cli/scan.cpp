@@ -210,9 +210,7 @@ void add_scan(CLI::App& app, Session& session) {
   const auto source = std::make_shared<GraphSource>();
   const auto json = std::make_shared<bool>(false);
   verb->add_option("VOLUME", source->volumes, "devices or image files; all devices by default");
-  verb->add_option("--graph", source->file,
-                   "show a saved graph instead of this machine; '-' is standard input")
-      ->type_name("FILE");
+  add_graph_options(*verb, *source);
   verb->add_flag("--json", *json, "the whole graph as JSON, to be saved and used with --graph");
   verb->callback([&session, source, json] {
     print_scan(*source, *json);

@@ -26,6 +26,7 @@ struct Session {
 
 void add_scan(CLI::App& app, Session& session);
 void add_check(CLI::App& app, Session& session);
+void add_explain(CLI::App& app, Session& session);
 void add_plan(CLI::App& app, Session& session);
 void add_policy(CLI::App& app, Session& session);
 void add_enroll(CLI::App& app, Session& session);

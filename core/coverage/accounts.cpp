@@ -83,6 +83,11 @@ bool is_remote(const Device& device) {
          device.bus.starts_with("nvme-");
 }
 
+bool hides(const Device& device, const Segment& segment) {
+  return (segment.target == "crypt" || segment.target == "zfs") &&
+         !encrypts_nothing(segment.cipher) && !is_belied(device.sample);
+}
+
 bool is_exact(const Segment& segment) {
   return segment.devices.size() == 1 && segment.offsets.size() == 1 &&
          (segment.target == "linear" || segment.target == "crypt");
@@ -148,7 +153,8 @@ ByteCount Accounts::whole_written(DeviceIndex at, int depth) {
   return count;
 }
 
-ByteCount Accounts::of_header(const LuksHeader& header, std::uint64_t size) const {
+ByteCount Accounts::of_header(const Device& device, std::uint64_t size) {
+  const LuksHeader header = device.luks.value_or(LuksHeader{});
   if (header.segments.empty()) return all_in(State::unknown, size);
   if (header.reencryption == "encrypt" || header.reencryption == "decrypt") {
     const std::uint64_t clear =
@@ -160,17 +166,22 @@ ByteCount Accounts::of_header(const LuksHeader& header, std::uint64_t size) cons
   const bool clear = std::ranges::any_of(header.segments, [](const LuksSegment& segment) {
     return segment.type != "crypt" || encrypts_nothing(segment.cipher);
   });
-  return all_in(clear || !header.plaintext.empty() ? State::plaintext : State::encrypted, size);
+  return all_in(clear || !header.plaintext.empty() || is_belied(device.sample) ? State::plaintext
+                                                                               : State::encrypted,
+                size);
 }
 
 ByteCount Accounts::written(DeviceIndex at, Range range, int depth) {
   if (!go_on(depth)) return all_in(State::unknown, range.size);
   const Device& device = graph_[at];
+  const ByteCount given = handed_down(at, range, depth);
+  if (!device.luks || !stacks_.opened(at).empty() || given.encrypted == range.size) return given;
   // A volume that is locked is what its header says, unless what is below encrypts anyhow.
-  if (device.luks && stacks_.opened(at).empty()) {
-    const ByteCount claimed = of_header(*device.luks, range.size);
-    if (claimed.encrypted == range.size) return claimed;
-  }
+  return of_header(device, range.size);
+}
+
+ByteCount Accounts::handed_down(DeviceIndex at, Range range, int depth) {
+  const Device& device = graph_[at];
   switch (device.kind) {
     case DeviceKind::mapped: return written_to_mapping(at, range, depth);
     case DeviceKind::partition:
@@ -230,8 +241,7 @@ ByteCount Accounts::written_to_mapping(DeviceIndex at, Range range, int depth) {
 ByteCount Accounts::through(DeviceIndex at, const Segment& segment, Range part, int depth) {
   if (segment.target == "zero" || segment.target == "error")
     return all_in(State::unused, part.size);
-  if ((segment.target == "crypt" || segment.target == "zfs") && !encrypts_nothing(segment.cipher))
-    return all_in(State::encrypted, part.size);
+  if (hides(graph_[at], segment)) return all_in(State::encrypted, part.size);
   if (!is_exact(segment)) {
     std::vector<std::string> names = segment.devices;
     if (segment.target == "snapshot-origin") {
@@ -310,7 +320,7 @@ void Accounts::add_segment_windows(DeviceIndex upper, const Segment& segment) {
                 .upper = upper,
                 .upper_start = segment.start * sector};
   if (segment.target == "crypt") {
-    if (!encrypts_nothing(segment.cipher)) window.kind = Window::Kind::encrypted;
+    if (hides(graph_[upper], segment)) window.kind = Window::Kind::encrypted;
   } else if (is_half_encrypted(graph_[lower->second])) {
     window.kind = Window::Kind::converting;
   }
@@ -331,7 +341,7 @@ ByteCount Accounts::whole_lying(DeviceIndex at, int depth) {
 // Of what nothing stands on.
 ByteCount Accounts::own(DeviceIndex at, std::uint64_t size) const {
   const Device& device = graph_[at];
-  if (device.luks) return of_header(*device.luks, size);
+  if (device.luks) return of_header(device, size);
   if (!windows_[at].empty())
     return all_in(device.mounts.empty() && !device.swap_active ? State::unused : State::plaintext,
                   size);

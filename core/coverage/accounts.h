@@ -46,11 +46,12 @@ class Accounts {
 
   // Down: what is written to `at`.
   ByteCount written(DeviceIndex at, Range range, int depth);
+  ByteCount handed_down(DeviceIndex at, Range range, int depth);
   ByteCount written_to_mapping(DeviceIndex at, Range range, int depth);
   ByteCount through(DeviceIndex at, const Segment& segment, Range part, int depth);
   ByteCount worst_below(const std::vector<std::string>& names, std::uint64_t size, int depth);
   ByteCount whole_written(DeviceIndex at, int depth);
-  ByteCount of_header(const LuksHeader& header, std::uint64_t size) const;
+  static ByteCount of_header(const Device& device, std::uint64_t size);
 
   // Up: what lies on `at`.
   ByteCount lying(DeviceIndex at, Range range, int depth);

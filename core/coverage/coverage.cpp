@@ -197,6 +197,7 @@ class Judge {
 
   void decide_plain(VolumeVerdict& verdict, const Device& device) const {
     verdict.verdict = Verdict::not_covered;
+    const std::string name = escaped(device.path);
     switch (device.content.kind) {
       case ContentKind::blank:
         verdict.verdict = Verdict::unknown;
@@ -216,9 +217,22 @@ class Judge {
                                        device.content.detail.empty() ? "" : ": ",
                                        escaped(device.content.detail))};
         return;
-      case ContentKind::filesystem:
-      case ContentKind::swap:
       case ContentKind::hibernation:
+        verdict.reasons.push_back(
+            fmt::format("{}: a suspended system lies on it: its memory, keys included", name));
+        return;
+      case ContentKind::swap:
+        if (graph_.resume == device.name)
+          verdict.reasons.push_back(
+              fmt::format("{}: hibernation writes all of the memory to it, keys included", name));
+        return;
+      case ContentKind::filesystem:
+        if (device.content.fscrypt)
+          verdict.reasons.push_back(
+              fmt::format("{}: single directories may be encrypted (fscrypt); "
+                          "sizes, the tree and all else are in clear",
+                          name));
+        return;
       case ContentKind::luks1:
       case ContentKind::luks2:
       case ContentKind::lvm_member:
@@ -370,6 +384,11 @@ void count_tenants(Coverage& coverage) {
 }
 
 }  // namespace
+
+VolumeVerdict judge_one(const DeviceGraph& graph, const Policy& policy, std::string_view today,
+                        DeviceIndex at, const Records& records) {
+  return Judge(graph, policy, today, records).judge(container_of(graph, at).value_or(at));
+}
 
 Coverage judge(const DeviceGraph& real, const Policy& policy, std::string_view today,
                const Records& records) {

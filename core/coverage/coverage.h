@@ -123,6 +123,10 @@ struct Records {
 Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today,
                const Records& records = {});
 
+// One device of the graph alone, whether it is a volume or part of one.
+VolumeVerdict judge_one(const DeviceGraph& graph, const Policy& policy, std::string_view today,
+                        DeviceIndex at, const Records& records = {});
+
 struct TextOptions {
   std::size_t columns = 80;
   bool colour = false;

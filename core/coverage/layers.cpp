@@ -123,6 +123,13 @@ bool encrypts_nothing(std::string_view cipher) {
          cipher.find("cipher_null") != std::string_view::npos;
 }
 
+// Old plaintext that encryption has not overwritten yet can be anywhere below a good volume; most
+// of what was ever written cannot.
+bool is_belied(const std::optional<Sample>& sample) {
+  if (!sample) return false;
+  return !sample->signature.empty() || sample->clear > (sample->places - sample->empty) / 4;
+}
+
 void add_once(std::vector<std::string>& list, std::string text) {
   if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
 }
@@ -200,7 +207,28 @@ Layers Stacks::luks_of(DeviceIndex at) const {
   }
   convert(layers, header, name);
   note_header(layers, header, name);
+  believe(layers, device);
   return layers;
+}
+
+// Sectors below it count for more than what its header or its table says.
+void Stacks::believe(Layers& layers, const Device& device) const {
+  const std::optional<Sample>& sample = device.sample;
+  if (!sample || layers.protection == Protection::plain) return;
+  if (device.luks && !device.luks->reencryption.empty()) return;
+  const std::string name = name_of(device);
+  if (is_belied(sample)) {
+    join(layers, of_kind(Protection::plain,
+                         fmt::format("{}: {} of {} places below it can be read{}{}: it is not "
+                                     "encrypted, whatever is said of it",
+                                     name, sample->clear, sample->places - sample->empty,
+                                     sample->signature.empty() ? "" : ", and show ",
+                                     escaped(sample->signature))));
+  } else if (sample->clear != 0) {
+    layers.weaknesses.push_back(
+        fmt::format("{}: {} of {} places below it can be read: old data that was never overwritten",
+                    name, sample->clear, sample->places - sample->empty));
+  }
 }
 
 // What is written to `at`, by whatever is in it or on it.
@@ -381,6 +409,7 @@ Layers Stacks::crypt(const Device& device, const Segment& segment) {
   Layers layers =
       of_cipher(name_of(device), segment.cipher, segment.key_bytes, segment.sector_size);
   layers.integrity = segment.integrity;
+  believe(layers, device);
   if (const auto at = header_of(device, segment)) {
     const LuksHeader header = graph_[*at].luks.value_or(LuksHeader{});
     layers.headers.push_back(*at);

@@ -46,6 +46,9 @@ std::optional<DeviceIndex> container_of(const DeviceGraph& graph, DeviceIndex ma
 // "", "null", "cipher_null-ecb": a layer of that cipher leaves plaintext.
 bool encrypts_nothing(std::string_view cipher);
 
+// What was read below it contradicts whatever says that it is encrypted.
+bool is_belied(const std::optional<Sample>& sample);
+
 // Appends `text` unless it is there.
 void add_once(std::vector<std::string>& list, std::string text);
 
@@ -76,6 +79,7 @@ class Stacks {
   Layers self_encrypting(const Device& device);
   Layers partition(const Device& device);
   Layers mapped(const Device& device);
+  void believe(Layers& layers, const Device& device) const;
   Layers of_segment(const Device& device, const Segment& segment);
   Layers crypt(const Device& device, const Segment& segment);
   Layers all_of(const Device& device, const Segment& segment);

@@ -7,6 +7,7 @@
 #include "core/base/file.h"
 #include "core/device/device.h"
 
+#include <chrono>
 #include <set>
 #include <string>
 
@@ -22,6 +23,10 @@ struct ScanOptions {
   // whether the kernel or a program holds them (Device::in_use). In that moment nobody else's mount
   // or mkfs would get them, so who looks unasked, again and again, had better not.
   bool claim = true;
+  // Read raw sectors below everything that claims to be encrypted (Device::sample).
+  bool sample = false;
+  // What a device that sleeps needs to wake up, and more. One that takes longer is unreadable.
+  std::chrono::milliseconds patience{20'000};
   // An earlier graph of this machine. What is on a device is then taken from there instead of being
   // read again, if it is the same device with the same size and table, could be read then, and
   // neither it nor anything below it is in `again`. So idle disks may sleep on.
@@ -37,11 +42,12 @@ struct ScanOptions {
 // at all; nothing here fails because of one device. Without root `graph.root` is false and most
 // contents are unreadable. Throws Error{not_found} where there is no /sys/class/block.
 //
-// Reads several devices at once. May block for as long as a device takes to answer a read.
+// Reads several devices at once, in a process apart: none holds up the scan for longer than
+// `patience`. Throws Error{io} where there can be no such process.
 DeviceGraph scan(const ScanOptions& options = {});
 
 // An image file as a device of kind `file`. Throws Error{not_found, denied, io}, and Error{usage}
 // for what is no regular file.
-Device scan_image(const Path& path);
+Device scan_image(const Path& path, bool sample = false);
 
 }  // namespace volseal

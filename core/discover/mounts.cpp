@@ -47,16 +47,17 @@ std::vector<Mount> read_mounts(const Path& proc) {
   return mounts;
 }
 
-std::vector<std::string> read_swap_devices(const Path& proc) {
-  std::vector<std::string> devices;
+std::vector<Swap> read_swaps(const Path& proc) {
+  std::vector<Swap> swaps;
   const Table table(mnt_new_table());
-  if (!table || mnt_table_parse_swaps(table.get(), (proc / "swaps").c_str()) != 0) return devices;
+  if (!table || mnt_table_parse_swaps(table.get(), (proc / "swaps").c_str()) != 0) return swaps;
   for_each_line(table, [&](libmnt_fs* line) {
-    if (text_of(mnt_fs_get_swaptype(line)) == "partition") {
-      devices.push_back(text_of(mnt_fs_get_source(line)));
-    }
+    const auto kibibytes = static_cast<std::uint64_t>(mnt_fs_get_size(line));
+    swaps.push_back({.path = text_of(mnt_fs_get_source(line)),
+                     .is_file = text_of(mnt_fs_get_swaptype(line)) == "file",
+                     .size = kibibytes * 1024});
   });
-  return devices;
+  return swaps;
 }
 
 std::vector<FstabEntry> read_fstab(const Path& etc) {

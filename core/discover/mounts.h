@@ -17,9 +17,15 @@ struct Mount {
   std::string type;
 };
 
+struct Swap {
+  std::string path;
+  bool is_file = false;
+  std::uint64_t size = 0;  // bytes
+};
+
 // Each is empty where its file is not there or cannot be read.
 std::vector<Mount> read_mounts(const Path& proc);
-std::vector<std::string> read_swap_devices(const Path& proc);
+std::vector<Swap> read_swaps(const Path& proc);
 std::vector<FstabEntry> read_fstab(const Path& etc);
 std::vector<CrypttabEntry> read_crypttab(const Path& etc);
 

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/handle.h"
+#include "core/discover/hardware.h"
 #include "core/discover/samples.h"
 #include "core/discover/superblock.h"
 #include "core/luks/header.h"
@@ -102,6 +103,35 @@ std::string plaintext_at(int fd, std::uint64_t offset) {
   return std::ranges::find(plain_signatures, type) != plain_signatures.end() ? type : "";
 }
 
+// Space between, before and behind the partitions, where a deleted one may have left its data. The
+// first MiB and the last are boot loaders' and partition tables' own.
+std::vector<Gap> gaps_of(const Reader& reader, const std::vector<PartitionEntry>& partitions) {
+  constexpr std::uint64_t mebibyte = 1U << 20U;
+  constexpr std::size_t most = 16;
+  if (reader.size() < 4 * mebibyte) return {};
+  std::vector<Gap> places;
+  std::uint64_t from = mebibyte;
+  const auto note = [&](std::uint64_t to) {
+    if (to > from && to - from >= mebibyte) places.push_back({.start = from, .size = to - from});
+  };
+  std::vector<PartitionEntry> sorted = partitions;
+  std::ranges::sort(sorted, {}, &PartitionEntry::start);
+  for (const PartitionEntry& entry : sorted) {
+    note(std::min(entry.start, reader.size()));
+    from = std::max(from, entry.start + entry.size);
+  }
+  note(reader.size() - mebibyte);
+  if (places.size() > most) places.resize(most);
+  std::erase_if(places, [&](Gap& gap) {
+    const Look look = look_at_stretch(reader, gap.start, gap.size);
+    if (look == Look::zeros) return true;
+    gap.type = plaintext_at(reader.fd(), gap.start);
+    gap.random = gap.type.empty() && look == Look::random;
+    return false;
+  });
+  return places;
+}
+
 void read_luks(const Reader& reader, Probe& result) {
   auto header = parse_header(
       [&](std::uint64_t offset, std::size_t size) { return reader.read(offset, size); },
@@ -162,6 +192,7 @@ void read_content(const Reader& reader, Probe& result) {
     content.size = found.size;
     content.used = found.used;
     content.block_size = found.block_size;
+    content.fscrypt = found.fscrypt;
   }
   result.partitions = partitions_of(all);
   if (content.kind == ContentKind::unknown || content.type == "crypto_LUKS") {
@@ -175,6 +206,33 @@ void read_content(const Reader& reader, Probe& result) {
   }
 }
 
+// Where ciphertext should lie, by the header on the device or by the table of the mapping.
+std::optional<Sample> sample_of(const Path& node, const std::optional<LuksHeader>& luks,
+                                std::vector<Stretch> stretches) {
+  if (luks) {
+    for (const LuksSegment& segment : luks->segments) {
+      // With integrity, dm-integrity's own metadata lies in between.
+      if (segment.type == "crypt" && segment.integrity.empty() && luks->reencryption.empty())
+        stretches.push_back(
+            {.node = node, .start = segment.offset, .size = segment.size.value_or(UINT64_MAX)});
+    }
+  }
+  if (stretches.empty()) return std::nullopt;
+  Sample all;
+  for (const Stretch& stretch : stretches) {
+    try {
+      sample_stretch(stretch.node, stretch.start, stretch.size, all);
+    } catch (const Error&) {
+      // What could not be read is no sample; that there are none says so.
+      continue;
+    }
+    if (!all.signature.empty()) continue;
+    const UniqueFd fd(::open(stretch.node.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (fd) all.signature = plaintext_at(fd.get(), stretch.start);
+  }
+  return all;
+}
+
 std::string claim_of(const Path& node) {
   const UniqueFd fd(::open(node.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_EXCL));
   return !fd && errno == EBUSY ? "the kernel or a program has claimed it exclusively" : "";
@@ -186,7 +244,7 @@ std::string reason_of(int error) {
 
 }  // namespace
 
-Probe probe(const Path& node, bool claim) {
+Probe probe(const Path& node, const ProbeOptions& options) {
   Probe result;
   const UniqueFd fd(::open(node.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   struct stat info{};
@@ -205,12 +263,19 @@ Probe probe(const Path& node, bool claim) {
       result.content.detail = "it is empty";
       return result;
     }
+    if (S_ISBLK(info.st_mode)) {
+      result.file_system = file_system_below(fd.get());
+      if (options.whole_disk) result.opal = opal_of(fd.get());
+    }
     read_content(reader, result);
+    if (options.whole_disk && result.content.kind == ContentKind::partition_table)
+      result.gaps = gaps_of(reader, result.partitions);
+    if (options.sample) result.sample = sample_of(node, result.luks, options.samples);
   } catch (const Error& error) {
     result.content = {.kind = ContentKind::unreadable, .detail = error.what()};
     result.luks.reset();
   }
-  if (claim && S_ISBLK(info.st_mode)) result.in_use = claim_of(node);
+  if (options.claim && S_ISBLK(info.st_mode)) result.in_use = claim_of(node);
   return result;
 }
 

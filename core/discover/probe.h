@@ -22,16 +22,40 @@ struct PartitionEntry {
   std::string label;
 };
 
+// A part of a device.
+struct Stretch {
+  Path node;
+  std::uint64_t start = 0;  // bytes
+  std::uint64_t size = 0;   // bytes
+};
+
+struct ProbeOptions {
+  bool claim = false;            // see whether the device can be opened exclusively
+  bool whole_disk = false;       // look into the space outside of its partitions, ask for Opal
+  bool sample = false;           // read where a LUKS header says that ciphertext lies
+  std::vector<Stretch> samples;  // and here, where a device-mapper table says so
+};
+
+struct DeviceNumber {
+  std::uint32_t major = 0;
+  std::uint32_t minor = 0;
+};
+
 struct Probe {
   Content content;
   std::optional<LuksHeader> luks;
   std::vector<PartitionEntry> partitions;
+  std::vector<Gap> gaps;
+  std::optional<Sample> sample;
+  std::string opal;
   std::string in_use;      // why an exclusive open fails; "" where it does not or was not tried
   bool no_medium = false;  // a drive with nothing in it
+  // A loop device: of the file system that its file lies in, as the kernel has it open.
+  std::optional<DeviceNumber> file_system;
 };
 
-// `claim`: see whether the device can be opened exclusively. Never throws for what the device says:
-// one that cannot be read is ContentKind::unreadable, with the reason.
-Probe probe(const Path& node, bool claim);
+// Never throws for what the device says: one that cannot be read is ContentKind::unreadable, with
+// the reason.
+Probe probe(const Path& node, const ProbeOptions& options = {});
 
 }  // namespace volseal

@@ -1,6 +1,9 @@
 // Bounded reads of a device, and what a sample of its sectors looks like.
 #pragma once
 
+#include "core/base/file.h"
+#include "core/device/device.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -30,5 +33,13 @@ enum class Look {
 
 // The first and the last MiB and 64 places in between, the same in every run. Throws Error{io}.
 Look look_at_samples(const Reader& reader);
+
+// The head of a stretch of it and 16 places in between. Throws Error{io}.
+Look look_at_stretch(const Reader& reader, std::uint64_t start, std::uint64_t size);
+
+// Adds what 64 places of a stretch of a device look like, other ones in every run: nobody can know
+// where not to put plaintext. Past the page cache, which knows nothing of what device-mapper wrote
+// below it. Throws Error{io, denied}.
+void sample_stretch(const Path& node, std::uint64_t start, std::uint64_t size, Sample& sample);
 
 }  // namespace volseal

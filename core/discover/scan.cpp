@@ -4,20 +4,19 @@
 #include "core/discover/links.h"
 #include "core/discover/mapper.h"
 #include "core/discover/mounts.h"
-#include "core/discover/probe.h"
+#include "core/discover/probes.h"
 #include "core/discover/sysfs.h"
+#include "core/discover/zfs.h"
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <map>
 #include <set>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -35,8 +34,9 @@ class Scan {
     read_tables();
     connect();
     read_use();
-    find_backing();
     read_contents();
+    find_backing();
+    forget(gone_);
     return std::move(graph_);
   }
 
@@ -66,10 +66,14 @@ class Scan {
     name_devices(graph_.devices, options_.dev);
   }
 
+  std::string name_of_number(DeviceNumber number) const {
+    const auto at = by_number_.find({number.major, number.minor});
+    return at == by_number_.end() ? "" : graph_[at->second].name;
+  }
+
   void read_tables() {
     const NameOf name_of = [&](std::uint32_t major, std::uint32_t minor) {
-      const auto at = by_number_.find({major, minor});
-      return at == by_number_.end() ? std::string() : graph_[at->second].name;
+      return name_of_number({.major = major, .minor = minor});
     };
     for (DeviceIndex at = 0; at < graph_.devices.size(); ++at) {
       Device& device = graph_[at];
@@ -114,7 +118,12 @@ class Scan {
     mounts_ = read_mounts(options_.proc);
     for (const Mount& mount : mounts_) {
       const auto at = device_of(mount);
-      if (!at) continue;
+      if (!at) {
+        if (mount.major == 0)
+          graph_.deviceless.push_back(
+              {.source = mount.source, .target = mount.target, .type = mount.type});
+        continue;
+      }
       add_mount(*at, mount.target);
       const auto members = btrfs.find(graph_[*at].name);
       if (mount.type != "btrfs" || members == btrfs.end()) continue;
@@ -124,48 +133,86 @@ class Scan {
         }
       }
     }
-    for (const std::string& swap : read_swap_devices(options_.proc)) {
-      if (const auto at = graph_.find(swap)) graph_[*at].swap_active = true;
+    for (const Swap& swap : read_swaps(options_.proc)) {
+      if (swap.is_file) {
+        graph_.swap_files.push_back({.path = swap.path, .device = "", .size = swap.size});
+      } else if (const auto at = graph_.find(swap.path)) {
+        graph_[*at].swap_active = true;
+      }
     }
+    graph_.resume = name_of_number(sysfs::resume_device(options_.sys));
+    graph_.datasets = read_datasets(options_.sys);
+  }
+
+  // btrfs gives each of its subvolumes another number than the one that mountinfo has.
+  std::string btrfs_holder_of(const std::string& file) const {
+    const Mount* found = nullptr;
+    for (const Mount& mount : mounts_) {
+      const bool inside =
+          mount.target == "/" || file == mount.target || file.starts_with(mount.target + "/");
+      if (inside && (found == nullptr || mount.target.size() >= found->target.size()))
+        found = &mount;
+    }
+    const auto at = found != nullptr && found->type == "btrfs" ? device_of(*found) : std::nullopt;
+    return at ? graph_[*at].name : "";
   }
 
   // The device that holds a file, by the number of its file system.
+  std::string holder_of(const std::string& file, DeviceNumber number) const {
+    if (const auto at = by_number_.find({number.major, number.minor}); at != by_number_.end())
+      return graph_[at->second].name;
+    for (const Mount& mount : mounts_) {
+      if (mount.major != number.major || mount.minor != number.minor) continue;
+      if (const auto at = device_of(mount)) return graph_[*at].name;
+    }
+    return btrfs_holder_of(file);
+  }
+
   std::string holder_of(const std::string& file) const {
     struct stat info{};
     if (::stat(file.c_str(), &info) != 0) return "";
-    const std::pair number(::major(info.st_dev), ::minor(info.st_dev));
-    if (const auto at = by_number_.find(number); at != by_number_.end()) {
-      return graph_[at->second].name;
-    }
-    for (const Mount& mount : mounts_) {
-      if (std::pair(mount.major, mount.minor) != number) continue;
-      if (const auto at = device_of(mount)) return graph_[*at].name;
-    }
-    return "";
+    return holder_of(file, {.major = ::major(info.st_dev), .minor = ::minor(info.st_dev)});
   }
 
   void find_backing() {
     for (DeviceIndex at = 0; at < graph_.devices.size(); ++at) {
       Device& device = graph_[at];
-      if (device.kind == DeviceKind::loop) device.backing_device = holder_of(device.backing_file);
+      if (device.kind == DeviceKind::loop && device.backing_device.empty()) {
+        const auto number = file_systems_.find(at);
+        device.backing_device = number == file_systems_.end()
+                                    ? holder_of(device.backing_file)
+                                    : holder_of(device.backing_file, number->second);
+      }
       const std::string& zram = blocks_[at].zram_backing;
       if (zram.empty()) continue;
       const auto below = graph_.find(zram);
       device.backing_device = below ? graph_[*below].name : zram;
     }
+    for (SwapFile& file : graph_.swap_files) file.device = holder_of(file.path);
+  }
+
+  // What stands on a suspended mapping waits with it.
+  bool waits_for_suspended(DeviceIndex at) const {
+    return any_suspended_ && std::ranges::any_of(graph_.closure_below(at), [&](DeviceIndex lower) {
+             return blocks_[lower].suspended;
+           });
   }
 
   void read_contents() {
+    any_suspended_ = std::ranges::any_of(blocks_, &sysfs::Block::suspended);
     std::vector<DeviceIndex> to_read;
     for (DeviceIndex at = 0; at < graph_.devices.size(); ++at) {
       Device& device = graph_[at];
       device.suspended = blocks_[at].suspended;
-      if (device.suspended) {
+      if (waits_for_suspended(at)) {
         device.content = {.kind = ContentKind::unreadable,
                           .detail = "it is suspended and would not answer"};
       } else if (const Device* known = known_as_it_is(at)) {
         device.content = known->content;
         device.luks = known->luks;
+        device.gaps = known->gaps;
+        device.opal = known->opal;
+        device.backing_device = known->backing_device;
         device.partition_uuid = known->partition_uuid;
         device.partition_type = known->partition_type;
         device.partition_label = known->partition_label;
@@ -173,38 +220,45 @@ class Scan {
         to_read.push_back(at);
       }
     }
-    std::vector<Probe> found = probe_all(to_read);
-    std::set<DeviceIndex> gone;
-    for (std::size_t i = 0; i < to_read.size(); ++i) {
-      const DeviceIndex at = to_read[i];
-      Device& device = graph_[at];
-      if (found[i].no_medium) gone.insert(at);
-      device.content = std::move(found[i].content);
-      device.luks = std::move(found[i].luks);
-      device.in_use = std::move(found[i].in_use);
-      name_partitions(at, found[i].partitions);
-    }
-    forget(gone);
+    std::vector<ProbeJob> jobs;
+    jobs.reserve(to_read.size());
+    for (const DeviceIndex at : to_read) jobs.push_back(job_of(at));
+    std::vector<Probe> found = probe_all(jobs, options_.patience);
+    for (std::size_t i = 0; i < to_read.size(); ++i) take(to_read[i], std::move(found[i]));
   }
 
-  // Most of a probe is waiting for the disk: ten disks take as long as one.
-  std::vector<Probe> probe_all(const std::vector<DeviceIndex>& to_read) const {
-    constexpr std::size_t most_threads = 16;
-    std::vector<Probe> found(to_read.size());
-    std::atomic<std::size_t> next = 0;
-    const auto work = [&] {
-      for (std::size_t i = next++; i < to_read.size(); i = next++) {
-        const DeviceIndex at = to_read[i];
-        const Device& device = graph_[at];
-        const bool idle = !has_upper_.contains(at) && device.mounts.empty() && !device.swap_active;
-        found[i] = probe(node_of(device, options_.dev), options_.claim && idle);
-      }
-    };
-    std::vector<std::jthread> threads;
-    while (threads.size() + 1 < std::min(most_threads, to_read.size())) threads.emplace_back(work);
-    work();
-    threads.clear();
-    return found;
+  ProbeJob job_of(DeviceIndex at) const {
+    const Device& device = graph_[at];
+    const bool idle = !has_upper_.contains(at) && device.mounts.empty() && !device.swap_active;
+    ProbeJob job{.node = node_of(device, options_.dev),
+                 .identity = device.name + '/' + std::to_string(device.diskseq),
+                 .options = {.claim = options_.claim && idle,
+                             .whole_disk = device.kind == DeviceKind::disk,
+                             .sample = options_.sample,
+                             .samples = {}}};
+    if (!options_.sample) return job;
+    for (const Segment& segment : device.table) {
+      if (segment.target != "crypt" || segment.devices.empty() || segment.offsets.empty()) continue;
+      const auto lower = by_name_.find(segment.devices[0]);
+      if (lower == by_name_.end()) continue;
+      job.options.samples.push_back({.node = node_of(graph_[lower->second], options_.dev),
+                                     .start = segment.offsets[0] * 512,
+                                     .size = segment.length * 512});
+    }
+    return job;
+  }
+
+  void take(DeviceIndex at, Probe found) {
+    Device& device = graph_[at];
+    if (found.no_medium) gone_.insert(at);
+    if (found.file_system) file_systems_[at] = *found.file_system;
+    device.content = std::move(found.content);
+    device.luks = std::move(found.luks);
+    device.gaps = std::move(found.gaps);
+    device.sample = std::move(found.sample);
+    device.opal = std::move(found.opal);
+    device.in_use = std::move(found.in_use);
+    name_partitions(at, found.partitions);
   }
 
   // The same device as in the graph that was given, if what it holds need not be read again.
@@ -277,6 +331,9 @@ class Scan {
   std::map<std::string, DeviceIndex> by_name_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, DeviceIndex> by_number_;
   std::set<DeviceIndex> has_upper_;
+  std::set<DeviceIndex> gone_;
+  std::map<DeviceIndex, DeviceNumber> file_systems_;  // below loop devices
+  bool any_suspended_ = false;
 };
 
 }  // namespace
@@ -285,7 +342,7 @@ DeviceGraph scan(const ScanOptions& options) {
   return Scan(options).run();
 }
 
-Device scan_image(const Path& path) {
+Device scan_image(const Path& path, bool sample) {
   struct stat info{};
   if (::stat(path.c_str(), &info) != 0) throw_errno(errno, "look at {}", path.native());
   if (!S_ISREG(info.st_mode)) {
@@ -298,7 +355,9 @@ Device scan_image(const Path& path) {
   device.kind = DeviceKind::file;
   device.size = static_cast<std::uint64_t>(info.st_size);
   device.read_only = (info.st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0;
-  Probe found = probe(path, false);
+  Probe found = probe(path, {.whole_disk = true, .sample = sample});
+  device.gaps = std::move(found.gaps);
+  device.sample = std::move(found.sample);
   device.content = std::move(found.content);
   device.luks = std::move(found.luks);
   return device;

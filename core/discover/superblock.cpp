@@ -39,7 +39,10 @@ FilesystemSize ext(Bytes super, std::uint64_t device_size) {
   const bool wide = (little(super, 96, 4) & with_64bit) != 0;
   const std::uint64_t blocks = little(super, 4, 4) | (wide ? little(super, 0x150, 4) << 32U : 0);
   const std::uint64_t free = little(super, 12, 4) | (wide ? little(super, 0x158, 4) << 32U : 0);
-  return checked(blocks, free, 1024ULL << log_block, device_size);
+  FilesystemSize found = checked(blocks, free, 1024ULL << log_block, device_size);
+  constexpr std::uint64_t with_encryption = 0x10000;
+  found.fscrypt = (little(super, 96, 4) & with_encryption) != 0;
+  return found;
 }
 
 FilesystemSize xfs(Bytes super, std::uint64_t device_size) {

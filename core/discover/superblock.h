@@ -15,6 +15,7 @@ struct FilesystemSize {
   std::uint64_t size = 0;        // bytes from the start of the device; 0: not known
   std::uint64_t used = 0;        // bytes, as noted when it was last unmounted or synced
   std::uint32_t block_size = 0;  // bytes; the smallest unit that it reads or writes
+  bool fscrypt = false;          // directories may be encrypted one by one
 };
 
 // `type` as libblkid names it. All zero for a type that is not known here and for a superblock

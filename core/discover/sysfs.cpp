@@ -137,6 +137,24 @@ void identify(Device& device, const Path& folder, const Path& place) {
   if (device.serial.empty() && device.bus == "usb") device.serial = serial_of_usb(place);
 }
 
+DeviceNumber numbers_of(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) return {};
+  return {.major = static_cast<std::uint32_t>(number(text)),
+          .minor = static_cast<std::uint32_t>(number(std::string_view(text).substr(colon + 1)))};
+}
+
+// The caches of a bcache device: the kernel's list of what it is made of has only its backing
+// device. bcacheN/bcache/cache leads to the set, which has cache0, cache1 ... lead to theirs.
+void add_caches(const Path& place, std::set<std::string>& below) {
+  for (const Path& entry : entries(place / "bcache" / "cache")) {
+    if (!numbered(entry.filename().native(), "cache")) continue;
+    std::error_code error;
+    const Path cache = std::filesystem::canonical(entry, error);
+    if (!error) below.insert(cache.parent_path().filename().native());
+  }
+}
+
 std::optional<Block> read_block(const Path& entry) {
   const std::string name = entry.filename().native();
   if (numbered(name, "ram") || numbered(name, "fd")) return std::nullopt;
@@ -149,11 +167,9 @@ std::optional<Block> read_block(const Path& entry) {
   device.kind = kind_of(name, place);
   device.size = number_at(place, "size") * 512;
   if (device.size == 0) return std::nullopt;
-  const std::string numbers = attribute(place, "dev");
-  if (const std::size_t colon = numbers.find(':'); colon != std::string::npos) {
-    device.major = static_cast<std::uint32_t>(number(numbers));
-    device.minor = static_cast<std::uint32_t>(number(std::string_view(numbers).substr(colon + 1)));
-  }
+  const DeviceNumber numbers = numbers_of(attribute(place, "dev"));
+  device.major = numbers.major;
+  device.minor = numbers.minor;
   device.read_only = attribute(place, "ro") == "1";
   // The queue, and what the drive is, are those of the whole disk.
   Path whole = place;
@@ -198,6 +214,7 @@ std::optional<Block> read_block(const Path& entry) {
   for (const Path& slave : entries(place / "slaves")) {
     block.below.insert(slave.filename().native());
   }
+  if (numbered(name, "bcache")) add_caches(place, block.below);
   return block;
 }
 
@@ -242,6 +259,10 @@ std::vector<Block> read_blocks(const Path& sys) {
     return std::tuple(natural(block.device.name), block.device.name);
   });
   return blocks;
+}
+
+DeviceNumber resume_device(const Path& sys) {
+  return numbers_of(attribute(sys / "power", "resume"));
 }
 
 std::map<std::string, std::vector<std::string>> btrfs_members(const Path& sys) {

@@ -3,6 +3,7 @@
 
 #include "core/base/file.h"
 #include "core/device/device.h"
+#include "core/discover/probe.h"
 
 #include <map>
 #include <set>
@@ -24,6 +25,9 @@ std::vector<Block> read_blocks(const Path& sys);
 // Kernel names of the members of each mounted btrfs, by any member's name: mountinfo knows only
 // one.
 std::map<std::string, std::vector<std::string>> btrfs_members(const Path& sys);
+
+// Where a suspended system is written to; 0:0 for nowhere.
+DeviceNumber resume_device(const Path& sys);
 
 // "usb", "nvme" ... from the place of a disk in the device tree; "" where it says nothing.
 std::string bus_of(const Path& place);

@@ -18,7 +18,7 @@ using ::testing::SizeIs;
 
 class ProbeTest : public ImageTest {
  protected:
-  Probe probe(const Path& image) const { return volseal::probe(image, false); }
+  Probe probe(const Path& image) const { return volseal::probe(image); }
 
   // Of version 0 where there is none.
   static LuksHeader header_of(const Probe& probe) {
