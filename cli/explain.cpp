@@ -119,7 +119,7 @@ Place place_of(const DeviceGraph& graph, const std::string& name, bool live) {
 }
 
 int print_explanation(const ExplainRequest& request, const Options& options) {
-  const bool live = request.source.file.empty();
+  const bool live = is_live(request.source);
   const DeviceGraph graph = get_graph(request.source);
   const Policy policy = load_policy(options.policy);
   const Place place = place_of(graph, request.name, live);

@@ -49,11 +49,22 @@ DeviceGraph part_of(DeviceGraph graph, const std::vector<DeviceIndex>& wanted) {
   return graph;
 }
 
+ScanOptions scan_options(const GraphSource& source) {
+  ScanOptions options{.sample = source.sample, .patience = std::chrono::seconds(source.patience)};
+  if (source.sysroot.empty()) return options;
+  options.sys = source.sysroot / "sys";
+  options.proc = source.sysroot / "proc";
+  options.dev = source.sysroot / "dev";
+  options.etc = source.sysroot / "etc";
+  options.tables = source.sysroot / "tables";
+  return options;
+}
+
 DeviceGraph whole_graph(const GraphSource& source) {
   if (source.file.empty()) {
     const auto& names = source.volumes;
     if (names.empty() || !std::ranges::all_of(names, is_image)) {
-      return scan({.sample = source.sample, .patience = std::chrono::seconds(source.patience)});
+      return scan(scan_options(source));
     }
     DeviceGraph graph;  // of image files alone
     graph.taken_at = utc_now();
@@ -71,6 +82,10 @@ void add_graph_options(CLI::App& verb, GraphSource& source) {
                                        "a graph saved by 'volseal scan --json' instead of this "
                                        "machine; '-' is standard input")
                            ->type_name("FILE");
+  verb.add_option("--sysroot", source.sysroot,
+                  "a folder with sys, proc, dev, etc and device-mapper tables of another machine")
+      ->type_name("DIR")
+      ->excludes(graph);
   verb.add_flag("--sample", source.sample,
                 "read sectors below what claims to be encrypted, and contradict it")
       ->excludes(graph);
@@ -79,6 +94,10 @@ void add_graph_options(CLI::App& verb, GraphSource& source) {
       ->check(CLI::Range(1, 3600))
       ->type_name("N")
       ->capture_default_str();
+}
+
+bool is_live(const GraphSource& source) {
+  return source.file.empty() && source.sysroot.empty();
 }
 
 bool is_image(const std::string& name) {

@@ -12,7 +12,7 @@ _volseal() {
       mapfile -t COMPREPLY < <(compgen -W "table json csv openmetrics junit icinga oscal html" -- "$word")
       return
       ;;
-    --state | --keep | --recovery-key-dir | --recovery-page-dir)
+    --state | --sysroot | --keep | --recovery-key-dir | --recovery-page-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
       ;;

@@ -191,6 +191,11 @@ class Judge {
       case Protection::plain: decide_plain(verdict, device); return;
       case Protection::encrypted: break;
     }
+    // A mapping that fails every read stores nothing, but nobody knows for how long.
+    if (layers.cipher.empty() && device.content.kind == ContentKind::unreadable) {
+      decide_plain(verdict, device);
+      return;
+    }
     add_weaknesses(verdict, layers, group);
     verdict.verdict = verdict.reasons.empty() ? Verdict::covered : Verdict::covered_weak;
   }

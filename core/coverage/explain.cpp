@@ -83,7 +83,8 @@ class Walker {
     const Layers claimed = stacks_.layers_of(at);
     const bool encrypted = claimed.protection == Protection::encrypted;
     Step step = walk(at, bytes, encrypted, 0);
-    step.what = fmt::format("LUKS{} {}, locked", graph_[at].luks->version, escaped(claimed.cipher));
+    const LuksHeader header = graph_[at].luks.value_or(LuksHeader{});
+    step.what = fmt::format("LUKS{} {}, locked", header.version, escaped(claimed.cipher));
     if (encrypted) step.state = Step::State::encrypted;
     return step;
   }

@@ -104,12 +104,12 @@ std::string to_json(const Explanation& explanation) {
                      {"known", !leaf.unknown}});
   }
   const StepJson json = {{"schema", "volseal-explain/1"},
-                     {"path", to_valid_utf8(verdict.path)},
-                     {"verdict", to_string(verdict.verdict)},
-                     {"reasons", std::move(reasons)},
-                     {"way", step_json(explanation.top)},
-                     {"leaks", std::move(leaks)},
-                     {"cut", explanation.cut}};
+                         {"path", to_valid_utf8(verdict.path)},
+                         {"verdict", to_string(verdict.verdict)},
+                         {"reasons", std::move(reasons)},
+                         {"way", step_json(explanation.top)},
+                         {"leaks", std::move(leaks)},
+                         {"cut", explanation.cut}};
   return json.dump(1) + "\n";
 }
 

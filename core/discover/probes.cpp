@@ -103,7 +103,7 @@ void keep_only(int socket) {
 [[noreturn]] void work_apart(int socket, const std::vector<ProbeJob>& jobs,
                              const std::vector<std::size_t>& todo, const ProbeFunction& function) {
   keep_only(socket);
-  ::signal(SIGINT, SIG_IGN);  // the parent decides
+  static_cast<void>(::signal(SIGINT, SIG_IGN));  // the parent decides
   std::mutex mutex;
   std::atomic<std::size_t> next = 0;
   const auto tell = [&](std::string_view data) {

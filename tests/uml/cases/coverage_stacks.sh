@@ -118,10 +118,10 @@ phase_1() {
   # The store of a snapshot is plain, its origin is encrypted.
   partitioned "$(disk origin)" 80M 30M
   luks "$(disk origin)1" --offset 4096 && opened "$(disk origin)1" real
+  mkfs.ext4 -q /dev/mapper/real
   size=$(blockdev --getsz /dev/mapper/real)
   dmsetup create snap --table "0 $size snapshot /dev/mapper/real $(disk origin)2 N 8"
   dmsetup create source --table "0 $size snapshot-origin /dev/mapper/real"
-  mkfs.ext4 -q /dev/mapper/source
 
   # The header of another volume, pasted over the head of a plain file system.
   mkfs.ext4 -q "$(disk pasted)"
