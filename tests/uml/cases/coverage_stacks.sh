@@ -175,8 +175,8 @@ phase_1() {
   # With its header at hand the detached one is as good as its table.
   opened --header /run/header "$(disk detached)" apart && mkfs.ext4 -q /dev/mapper/apart
   # A file on a volume group of a plain and an encrypted part: the way of its own extents.
-  pvcreate -q /dev/mapper/safe "$(disk caches)4"
-  vgcreate -q vg /dev/mapper/safe "$(disk caches)4"
+  pvcreate -q -y /dev/mapper/safe "$(disk caches)4"
+  vgcreate -q -y vg /dev/mapper/safe "$(disk caches)4"
   lvcreate -q -y -l 100%FREE -n both vg
   mkfs.ext4 -q /dev/vg/both
   mkdir -p /run/both && mount /dev/vg/both /run/both
