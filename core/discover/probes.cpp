@@ -272,11 +272,6 @@ class Apart {
   std::string buffer_;
 };
 
-bool is_block_device(const Path& node) {
-  struct stat info{};
-  return ::stat(node.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
-}
-
 }  // namespace
 
 // A probe is written as what it will be part of: a graph, whose first device has what was found,

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t edge = 1U << 20U;
 constexpr std::size_t places = 64;
-constexpr std::size_t sample = 4096;
+constexpr std::size_t sample_bytes = 4096;
 
 class Histogram {
  public:
@@ -102,8 +102,8 @@ Look look_at_stretch(const Reader& reader, std::uint64_t start, std::uint64_t si
   for (std::uint64_t spot = 0; spot < spots && histogram.only_zeros(); ++spot) {
     const std::uint64_t offset = spot * width + scattered(spot, width);
     histogram.add(
-        reader.read(start + offset / sample * sample,
-                    static_cast<std::size_t>(std::min<std::uint64_t>(sample, size - offset))));
+        reader.read(start + offset / sample_bytes * sample_bytes,
+                    static_cast<std::size_t>(std::min<std::uint64_t>(sample_bytes, size - offset))));
   }
   if (histogram.only_zeros()) return Look::zeros;
   return histogram.entropy() > 7.9 ? Look::random : Look::data;
@@ -115,20 +115,20 @@ void sample_stretch(const Path& node, std::uint64_t start, std::uint64_t size, S
   if (!fd && errno == EINVAL) fd = open_file(node, O_RDONLY);
   if (!fd) throw_errno(errno, "read {}", node.native());
   const std::uint64_t end = Reader(fd.get()).size();
-  start = (start + sample - 1) / sample * sample;
-  if (start + sample > end) return;
-  const std::uint64_t blocks = std::min(size, end - start) / sample;
+  start = (start + sample_bytes - 1) / sample_bytes * sample_bytes;
+  if (start + sample_bytes > end) return;
+  const std::uint64_t blocks = std::min(size, end - start) / sample_bytes;
   const std::unique_ptr<std::uint8_t, AlignedDeleter> memory(
-      static_cast<std::uint8_t*>(std::aligned_alloc(sample, sample)));
+      static_cast<std::uint8_t*>(std::aligned_alloc(sample_bytes, sample_bytes)));
   if (!memory) throw_errno(ENOMEM, "read {}", node.native());
   const std::uint64_t count = std::min<std::uint64_t>(places, blocks);
   for (std::uint64_t place = 0; place < count; ++place) {
     const std::uint64_t width = blocks / count;
     const std::uint64_t block = place * width + random_number() % width;
-    const auto offset = static_cast<off_t>(start + block * sample);
-    const ssize_t got = ::pread(fd.get(), memory.get(), sample, offset);
+    const auto offset = static_cast<off_t>(start + block * sample_bytes);
+    const ssize_t got = ::pread(fd.get(), memory.get(), sample_bytes, offset);
     if (got < 0) throw_errno(errno, "read {} at {}", node.native(), offset);
-    if (got == ssize_t{sample}) judge_block({memory.get(), memory.get() + sample}, found);
+    if (got == ssize_t{sample_bytes}) judge_block({memory.get(), memory.get() + sample_bytes}, found);
   }
 }
 
@@ -165,7 +165,7 @@ Look look_at_samples(const Reader& reader) {
     const std::uint64_t width = reader.size() / places;
     for (std::uint64_t place = 0; place < places && histogram.only_zeros(); ++place) {
       const std::uint64_t offset = place * width + scattered(place, width);
-      histogram.add(reader.read(offset / sample * sample, sample));
+      histogram.add(reader.read(offset / sample_bytes * sample_bytes, sample_bytes));
     }
   }
   if (histogram.only_zeros()) return Look::zeros;
