@@ -207,7 +207,7 @@ PYTHON
   echo "three looks with a hanging device took $took ms"
   if ((took > 40000)); then fail "a hanging device holds up a scan"; fi
   expect_verdict "$(disk secret)" suspended "neither be read nor written"
-  expect_verdict /dev/mapper/slow unknown "did not answer within 3 s"
+  expect_verdict "/dev/$(dmsetup info -c --noheadings -o blkdevname slow)" unknown "did not answer within 3 s"
   dmsetup resume secret
   dmsetup --noudevsync remove --force slow
 }
