@@ -1,5 +1,6 @@
 #include "core/base/error.h"
 #include "core/base/handle.h"
+#include "core/protect/all_of_token.h"
 #include "core/protect/group_protector.h"
 
 #include <openssl/core_names.h>
@@ -9,6 +10,7 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 
+#include <algorithm>
 #include <array>
 
 namespace volseal {
@@ -62,6 +64,30 @@ Bytes binding_mac(const Secret& group_secret, std::string_view binding_text) {
 
 bool equal_macs(const Bytes& left, const Bytes& right) {
   return left.size() == right.size() && CRYPTO_memcmp(left.data(), right.data(), left.size()) == 0;
+}
+
+Secret all_of_passphrase(const AllOfToken& token, const PartSecrets& secrets,
+                         std::string_view luks_uuid) {
+  const std::vector<Part> parts = token.parts();
+  Secret keys(parts.size() * key_size);
+  std::size_t at = 0;
+  for (const Part part : parts) {
+    const auto secret = secrets.find(part);
+    if (secret == secrets.end())
+      throw Error(Code::internal, "derive a key: the part {} is missing", to_string(part));
+    const Secret key = hkdf(secret->second, token.salt,
+                            fmt::format("volseal/all-of/part/1/{}/{}", to_string(part), luks_uuid));
+    std::ranges::copy(key.bytes(), keys.bytes().subspan(at, key_size).begin());
+    at += key_size;
+  }
+  return hex_of(
+      hkdf(keys, token.salt, fmt::format("volseal/all-of/1/{}/{}", token.name(), luks_uuid)));
+}
+
+Bytes recovery_key_check(const AllOfToken& token, const Secret& key, std::string_view luks_uuid) {
+  const Secret check = hkdf(key, token.salt, fmt::format("volseal/all-of/check/1/{}", luks_uuid));
+  const auto first = check.bytes().first(AllOfToken::check_size);
+  return {first.begin(), first.end()};
 }
 
 }  // namespace volseal

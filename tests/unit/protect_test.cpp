@@ -1,4 +1,5 @@
 #include "core/base/error.h"
+#include "core/protect/all_of_token.h"
 #include "core/protect/fido2_token.h"
 #include "core/protect/group_protector.h"
 #include "core/protect/recovery_key.h"
@@ -140,6 +141,110 @@ TEST(Fido2TokenTest, RefusesWhatSystemdDoesNotWrite) {
         with(R"("fido2-salt")", R"("fido2-sugar")"), good + std::string(13000, ' ')}) {
     try {
       parse_fido2_token(bad);
+      ADD_FAILURE() << "read: " << bad.substr(0, 200);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::damaged);
+    }
+  }
+}
+
+// Computed with Python's hmac. Volumes in the field depend on them.
+TEST(AllOfTokenTest, DerivesWhatItAlwaysDerived) {
+  const std::string uuid = "8d3c1a1e-0000-4000-8000-000000000001";
+  const AllOfToken token{.keyslots = {},
+                         .salt = Bytes(32, 1),
+                         .tpm = {},
+                         .fido2 = Fido2Token{},
+                         .recovery_key = {},
+                         .passphrase = true};
+  PartSecrets secrets;
+  secrets.emplace(Part::passphrase, Secret::copy_of("correct horse"));
+  secrets.emplace(Part::fido2, Secret::copy_of("secret of the key"));
+  EXPECT_EQ(all_of_passphrase(token, secrets, uuid).view(),
+            "ef013336af3f2742f71d8242041d3170270ba73de7139363e0cd6d7b7ed9ba8a");
+  EXPECT_EQ(to_hex(recovery_key_check(token, Secret::copy_of("recovery"), uuid)),
+            "117226d4f0d82ace0159b4817f9c5116");
+}
+
+TEST(AllOfTokenTest, EveryPartItsKindTheSaltAndTheVolumeCount) {
+  AllOfToken token{.keyslots = {},
+                   .salt = Bytes(32, 1),
+                   .tpm = {},
+                   .fido2 = Fido2Token{},
+                   .recovery_key = {},
+                   .passphrase = true};
+  const auto derive = [&](const char* key, const char* typed, const char* uuid) {
+    PartSecrets secrets;
+    secrets.emplace(Part::fido2, Secret::copy_of(key));
+    secrets.emplace(token.passphrase ? Part::passphrase : Part::recovery_key,
+                    Secret::copy_of(typed));
+    return std::string(all_of_passphrase(token, secrets, uuid).view());
+  };
+  std::set<std::string> seen = {derive("a", "b", "1"), derive("b", "a", "1"), derive("a", "c", "1"),
+                                derive("c", "b", "1"), derive("a", "b", "2")};
+  token.salt = Bytes(32, 2);
+  seen.insert(derive("a", "b", "1"));
+  token.salt = Bytes(32, 1);
+  token.passphrase = false;
+  token.recovery_key = Bytes(16, 0);
+  seen.insert(derive("a", "b", "1"));
+  EXPECT_EQ(seen.size(), 7U);
+  EXPECT_THROW(all_of_passphrase(token, {}, "1"), Error) << "a part is missing";
+}
+
+TEST(AllOfTokenTest, NamesItsPartsInTheirOrder) {
+  const auto name = [](const std::string& text) {
+    const auto parts = parse_parts(text);
+    return parts ? to_string(*parts) : "none";
+  };
+  EXPECT_EQ(name("fido2+recovery-key"), "fido2+recovery-key");
+  EXPECT_EQ(name("passphrase+fido2+tpm"), "tpm+fido2+passphrase");
+  for (const char* bad : {"", "fido2", "fido2+", "+fido2", "fido2+fido2", "fido2+pin", "tpm fido2"})
+    EXPECT_EQ(name(bad), "none") << bad;
+}
+
+constexpr const char* all_of_example =
+    R"({"type":"volseal-all-of","keyslots":["2"],"version":1,)"
+    R"("salt":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","parts":[)"
+    R"({"kind":"tpm","group":"g","binding":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","sealed":{"b":1,"a":2}},)"
+    R"({"kind":"fido2","fido2-credential":"BwcHBwcHBwc=",)"
+    R"("fido2-salt":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","fido2-rp":"io.systemd.cryptsetup",)"
+    R"("fido2-clientPin-required":true,"fido2-up-required":true,"fido2-uv-required":false},)"
+    R"({"kind":"recovery-key","check":"CQkJCQkJCQkJCQkJCQkJCQ=="},{"kind":"passphrase"}]})";
+
+TEST(AllOfTokenTest, IsReadBackAsItWasWritten) {
+  const AllOfToken token = parse_all_of_token(all_of_example);
+  EXPECT_EQ(token.name(), "tpm+fido2+recovery-key+passphrase");
+  EXPECT_EQ(token.keyslots, std::vector{2});
+  EXPECT_TRUE(token.fido2 && token.fido2->is_two_factors());
+  EXPECT_EQ(to_json(token), all_of_example);
+}
+
+TEST(AllOfTokenTest, RefusesWhatItDidNotWrite) {
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = all_of_example;
+    const auto at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+  };
+  for (const std::string& bad :
+       {std::string("[]"), std::string("{"), with("volseal-all-of", "systemd-fido2"),
+        with(R"("version":1)", R"("version":2)"), with(R"("salt")", R"("more":1,"salt")"),
+        with(R"("keyslots":["2"])", R"("keyslots":["64"])"),
+        with(R"("parts":[)", R"("parts":[{"kind":"passphrase"},)"),
+        with(R"("kind":"passphrase"})", R"("kind":"passphrase","hash":""})"),
+        with(R"({"kind":"passphrase"})", R"({"kind":"finger"})"),
+        with(R"({"kind":"passphrase"})",
+             R"({"kind":"recovery-key","check":"CQkJCQkJCQkJCQkJCQkJCQ=="})"),
+        with(R"({"kind":"passphrase"})", R"("passphrase")"),
+        with("CQkJCQkJCQkJCQkJCQkJCQ==", "CQkJ"), with(R"({"b":1,"a":2})", R"("b")"),
+        with(R"("fido2-credential":"BwcHBwcHBwc=")", R"("fido2-credential":"")"),
+        std::string(R"({"type":"volseal-all-of","keyslots":["2"],"version":1,)"
+                    R"("salt":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","parts":[)"
+                    R"({"kind":"passphrase"}]})"),
+        all_of_example + std::string(13000, ' ')}) {
+    try {
+      parse_all_of_token(bad);
       ADD_FAILURE() << "read: " << bad.substr(0, 200);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Code::damaged);
