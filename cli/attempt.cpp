@@ -67,7 +67,7 @@ std::string_view hint_for(Outcome outcome) {
   switch (outcome) {
     case Outcome::opened: return "";
     case Outcome::wrong_secret: return "'volseal protector list VOLUME' lists what opens it";
-    case Outcome::needs_pin: return "run it at a terminal, where the PIN can be asked for";
+    case Outcome::needs_pin: return "run it at a terminal, where it can be asked for";
     case Outcome::wrong_pin:
       return "try again; after too many wrong PINs the TPM locks for a while";
     case Outcome::locked_out:
@@ -116,8 +116,9 @@ int report_attempt(const Attempt& attempt, std::string_view verb) {
   } else {
     print_err("volseal: {} by {}: {}: {}\n", device, attempt.protector, to_string(attempt.outcome),
               escaped(attempt.reason));
-    print_err("  {}\n", attempt.protector == "fido2" ? hint_for_fido2(attempt.outcome)
-                                                     : hint_for(attempt.outcome));
+    print_err("  {}\n", attempt.protector.find("fido2") != std::string::npos
+                            ? hint_for_fido2(attempt.outcome)
+                            : hint_for(attempt.outcome));
   }
   for (const std::string& finding : attempt.findings) {
     print_err("volseal: warning: {}: {}\n", device, escaped(finding));

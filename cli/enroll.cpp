@@ -254,7 +254,12 @@ class EnrollRun {
       const Reading reading(report_);
       hand_over_on_terminal(volume.path, uuid, key);
     }
-    if (options_.page.folder) write_recovery_page(options_.page, volume.path, uuid, key);
+    if (options_.page.folder) {
+      write_recovery_page(
+          options_.page,
+          {.volume = volume.path, .luks_uuid = uuid, .host = "", .date = "", .together_with = ""},
+          key);
+    }
     if (!options_.recovery_key_dir) return;
     // The key alone: usable as a key file as it is.
     const Path file =

@@ -12,27 +12,43 @@ namespace volseal {
 
 namespace {
 
+// True where `held` is now `sealed`, and is to be written; the result says why not.
+bool may_replace(TokenSync& result, std::string& held, const std::string& sealed) {
+  if (held == sealed) return false;
+  if (!tpm::same_group(sealed, held)) {
+    result.foreign = true;
+    result.failure = "it belongs to a group of another machine; it is left alone";
+    return false;
+  }
+  if (!tpm::supersedes(sealed, held)) {
+    result.failure = "its approval is newer than this machine's; it is left alone";
+    return false;
+  }
+  held = sealed;
+  return true;
+}
+
 TokenSync sync_token(const Path& path, const std::string& group, const std::string& sealed) {
   TokenSync result{.volume = path, .changed = false, .foreign = false, .failure = {}};
+  bool found = false;
+  const auto sync = [&](Volume& volume, const auto& token, std::string& held, int id) {
+    found = true;
+    if (!may_replace(result, held, sealed)) return;
+    volume.set_token(to_json(token), id);
+    result.changed = true;
+  };
   try {
     Volume volume = Volume::load(path);
-    auto found = find_group_token(volume);
-    if (!found || found->token.group != group) {
+    if (auto whole = find_group_token(volume); whole && whole->token.group == group)
+      sync(volume, whole->token, whole->token.sealed, whole->id);
+    for (const VolumeToken& part : volume.tokens()) {
+      if (part.type != AllOfToken::type) continue;
+      AllOfToken token = parse_all_of_token(part.json);
+      if (token.tpm && token.tpm->group == group) sync(volume, token, token.tpm->sealed, part.id);
+    }
+    if (!found) {
       result.foreign = true;
       result.failure = "it has no token of this group";
-    } else if (found->token.sealed != sealed) {
-      if (!tpm::same_group(sealed, found->token.sealed)) {
-        result.foreign = true;
-        result.failure = "it belongs to a group of another machine; it is left alone";
-        return result;
-      }
-      if (!tpm::supersedes(sealed, found->token.sealed)) {
-        result.failure = "its approval is newer than this machine's; it is left alone";
-        return result;
-      }
-      found->token.sealed = sealed;
-      volume.set_token(to_json(found->token), found->id);
-      result.changed = true;
     }
   } catch (const Error& error) {
     result.failure = error.what();
@@ -46,9 +62,8 @@ std::vector<Path> volumes_of_group(const std::string& group, const std::vector<P
   std::vector<Path> volumes;
   for (const Device& device : scan().devices) {
     if (!device.luks) continue;
-    const bool ours = std::ranges::any_of(device.luks->tokens, [&](const Token& token) {
-      return token.type == "volseal-tpm2" && token.group == group;
-    });
+    const bool ours = std::ranges::any_of(device.luks->tokens,
+                                          [&](const Token& token) { return token.group == group; });
     if (ours) volumes.emplace_back(device.path);
   }
   for (const Path& path : more) {

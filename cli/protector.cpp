@@ -10,10 +10,12 @@
 #include "cli/world.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/coverage/ways.h"
 #include "core/enroll/protectors.h"
 #include "core/luks/header.h"
 #include "core/luks/volume.h"
 #include "core/protect/recovery_key.h"
+#include "core/unlock/all_of.h"
 #include "core/unlock/unlocker.h"
 
 #include <fmt/format.h>
@@ -33,37 +35,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string kind_of(const std::string& token_type) {
-  if (token_type == "volseal-tpm2") return "tpm";
-  if (token_type == "systemd-recovery") return "recovery-key";
-  if (token_type == "systemd-fido2") return "fido2";
-  return token_type;
-}
-
-struct Listed {
-  int keyslot = 0;
-  std::string kind;
-  std::string stretch;
-  std::string group;
-  bool two_factors = false;
-};
-
-std::vector<Listed> protectors_of(const LuksHeader& header) {
-  std::vector<Listed> list;
-  for (const Keyslot& slot : header.keyslots) {
-    if (slot.type == "reencrypt") continue;
-    Listed entry{.keyslot = slot.id, .kind = "passphrase", .stretch = slot.pbkdf, .group = ""};
-    for (const Token& token : header.tokens) {
-      if (std::ranges::find(token.keyslots, slot.id) == token.keyslots.end()) continue;
-      entry.kind = kind_of(token.type);
-      entry.group = token.group;
-      entry.two_factors = token.two_factors;
-    }
-    list.push_back(std::move(entry));
-  }
-  return list;
-}
-
 LuksHeader header_of(const Path& volume) {
   if (!std::filesystem::exists(volume)) {
     throw Error(Code::not_found, "open {}: there is no such device or file", volume.native());
@@ -77,19 +48,20 @@ LuksHeader header_of(const Path& volume) {
 
 void list(const ProtectorOptions& options) {
   const LuksHeader header = header_of(options.volume);
-  const auto protectors = protectors_of(header);
+  const auto protectors = ways_in(header);
   if (options.json) {
     Json json = {{"schema", "volseal-protectors/1"},
                  {"volume", to_valid_utf8(options.volume.native())},
                  {"luks_uuid", to_valid_utf8(header.uuid)},
                  {"damage", to_valid_utf8(header.damage)},
                  {"protectors", Json::array()}};
-    for (const Listed& entry : protectors) {
+    for (const Way& entry : protectors) {
       json["protectors"].push_back({{"keyslot", entry.keyslot},
                                     {"kind", to_valid_utf8(entry.kind)},
                                     {"stretch", to_valid_utf8(entry.stretch)},
                                     {"group", to_valid_utf8(entry.group)},
-                                    {"two_factors", entry.two_factors}});
+                                    {"two_factors", entry.two_factors},
+                                    {"factors", entry.factors}});
     }
     print_out(json.dump(1) + "\n");
     return;
@@ -97,10 +69,11 @@ void list(const ProtectorOptions& options) {
   std::string text = fmt::format("{}  LUKS{} {}\n", escaped(options.volume.native()),
                                  header.version, escaped(header.uuid));
   if (!header.damage.empty()) text += fmt::format("  damaged: {}\n", escaped(header.damage));
-  text += fmt::format("  {:7}  {:14}  {:9}  {}\n", "KEYSLOT", "KIND", "STRETCH", "GROUP");
-  for (const Listed& entry : protectors) {
-    text += fmt::format("  {:<7}  {:14}  {:9}  {}\n", entry.keyslot, escaped(entry.kind),
-                        escaped(entry.stretch), escaped(entry.group));
+  text += fmt::format("  {:7}  {:18}  {:7}  {:9}  {}\n", "KEYSLOT", "KIND", "FACTORS", "STRETCH",
+                      "GROUP");
+  for (const Way& entry : protectors) {
+    text += fmt::format("  {:<7}  {:18}  {:<7}  {:9}  {}\n", entry.keyslot, escaped(entry.kind),
+                        entry.factors, escaped(entry.stretch), escaped(entry.group));
   }
   print_out(text);
 }
@@ -108,8 +81,8 @@ void list(const ProtectorOptions& options) {
 int test(const ProtectorOptions& options, const Session& session) {
   const Policy policy = load_policy(session.options.policy);
   Groups groups(session.options, policy);
-  const auto protectors = protectors_of(header_of(options.volume));
-  const auto wanted = [&](const Listed& entry) {
+  const auto protectors = ways_in(header_of(options.volume));
+  const auto wanted = [&](const Way& entry) {
     return !options.keyslot || entry.keyslot == *options.keyslot;
   };
   if (std::ranges::none_of(protectors, wanted)) {
@@ -118,10 +91,14 @@ int test(const ProtectorOptions& options, const Session& session) {
   // Without a secret the TPM or a FIDO2 key can be tried; with one, it is tried on every keyslot.
   Attempt attempt;
   const auto is_wanted = [&](const char* kind) {
-    return !options.key_file && std::ranges::any_of(protectors, [&](const Listed& entry) {
+    return !options.key_file && std::ranges::any_of(protectors, [&](const Way& entry) {
       return wanted(entry) && entry.kind == kind;
     });
   };
+  // One that takes several parts; what is typed of them may come from the key file.
+  const auto all_of = std::ranges::find_if(protectors, [&](const Way& entry) {
+    return wanted(entry) && parse_parts(entry.kind) && (!options.key_file || options.keyslot);
+  });
   const bool by_tpm = is_wanted("tpm");
   if (by_tpm) {
     Unlocker unlocker(groups.protector(), pin_from_terminal());
@@ -129,6 +106,13 @@ int test(const ProtectorOptions& options, const Session& session) {
   } else if (is_wanted("fido2")) {
     Fido2 keys(person_at_terminal(options.pin_file));
     attempt = Unlocker::by_fido2({.device = options.volume, .mapping = ""}, keys, options.keyslot);
+  } else if (all_of != protectors.end()) {
+    Fido2 keys(person_at_terminal(options.pin_file));
+    AllOf parts(keys, [&](const std::string& prompt) {
+      return options.key_file ? std::optional(read_secret(*options.key_file)) : ask_secret(prompt);
+    });
+    Unlocker unlocker(groups.protector(), pin_from_terminal());
+    attempt = unlocker.by_all_of({.device = options.volume, .mapping = ""}, parts, all_of->keyslot);
   } else {
     const Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
     attempt = Unlocker::by_secret({.device = options.volume, .mapping = ""}, given);
@@ -164,8 +148,8 @@ int test(const ProtectorOptions& options, const Session& session) {
 void remove(const ProtectorOptions& options, const Session& session) {
   const int keyslot = options.keyslot.value_or(-1);  // required by the command line
   Volume volume = Volume::load(options.volume);
-  const auto protectors = protectors_of(header_of(options.volume));
-  const auto at = std::ranges::find(protectors, keyslot, &Listed::keyslot);
+  const auto protectors = ways_in(header_of(options.volume));
+  const auto at = std::ranges::find(protectors, keyslot, &Way::keyslot);
   const std::string kind = at == protectors.end() ? "passphrase" : at->kind;
   // Removing the last way in that was proven to work would lock everybody out: what remains must be
   // shown to open, by somebody who has it.
@@ -198,6 +182,19 @@ void remove(const ProtectorOptions& options, const Session& session) {
             escaped(options.volume.native()));
 }
 
+CLI::Validator kind_validator() {
+  return CLI::Validator(
+      [](const std::string& kind) -> std::string {
+        if (kind == "tpm" || kind == "fido2" || kind == "recovery-key" || kind == "passphrase" ||
+            parse_parts(kind))
+          return "";
+        return kind +
+               " is none of tpm, fido2, recovery-key, passphrase, nor several of these "
+               "with + between them";
+      },
+      "KIND");
+}
+
 }  // namespace
 
 void add_protector(CLI::App& app, Session& session) {
@@ -214,12 +211,15 @@ void add_protector(CLI::App& app, Session& session) {
   };
 
   CLI::App* add_verb = verb->add_subcommand("add", "add a protector, proven before it counts");
-  add_verb->add_option("KIND", options->kind, "tpm, fido2, recovery-key or passphrase")
+  add_verb
+      ->add_option("KIND", options->kind,
+                   "tpm, fido2, recovery-key, passphrase, or several that open together, such as "
+                   "fido2+passphrase")
       ->required()
-      ->check(CLI::IsMember({"tpm", "fido2", "recovery-key", "passphrase"}));
+      ->check(kind_validator());
   add_verb
       ->add_option("VOLUME", options->volumes,
-                   "block device or image file; fido2: all that one touch shall open")
+                   "block device or image file; fido2 and several parts: all that they shall open")
       ->required();
   key_file(add_verb);
   add_verb->add_option("--new-key-file", options->new_key_file,

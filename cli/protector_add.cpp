@@ -21,8 +21,6 @@
 
 namespace volseal {
 
-namespace {
-
 Volume load_for_token(const Path& path, const std::string& kind) {
   Volume volume = Volume::load(path);
   volume.refuse_unsafe();
@@ -35,52 +33,8 @@ Volume load_for_token(const Path& path, const std::string& kind) {
   return volume;
 }
 
-// On a terminal with all that belongs to it; into a pipe the key and nothing else.
-void show(const ProtectorOptions& options, const Volume& volume, const Secret& key) {
-  if (options.page.folder) {
-    write_recovery_page(options.page, options.volume.native(), volume.uuid(), key);
-    return;
-  }
-  if (is_terminal(STDOUT_FILENO)) {
-    show_recovery_key(STDOUT_FILENO, options.volume.native(), volume.uuid(), key);
-    return;
-  }
-  write_all(STDOUT_FILENO, key.view(), "standard output");
-  write_all(STDOUT_FILENO, "\n", "standard output");
-}
-
-// Escrowed where the policy of the volume's group says so, else shown; both only where it says
-// that.
-int add_new_recovery_key(const ProtectorOptions& options, const Session& session,
-                         const Policy& policy, Volume& volume, const Secret& existing) {
-  const auto token = find_group_token(volume);
-  const std::string group = token ? token->token.group : options.group;
-  const AuditLog audit(audit_log_of(session.options), "protector");
-  Escrows escrows(policy, audit, options.escrow_fd);
-  escrows.require_ready(group);
-  const Secret key = new_recovery_key();
-  const int slot = add_recovery_key(volume, &existing, key);
-  try {
-    if (escrows.keeps(group)) {
-      note_escrow(volume, slot,
-                  escrows.deposit(group, options.volume.native(), volume.uuid(), key));
-    }
-    if (!escrows.keeps(group) || escrows.shows(group)) show(options, volume, key);
-  } catch (...) {
-    // A key that nobody has is a keyslot that nobody can use.
-    remove_protector(volume, slot);
-    throw;
-  }
-  return slot;
-}
-
-// What every new key computes for these volumes: a new credential, or the one that volume `like`
-// has.
 Fido2::Enrolled new_fido2(const ProtectorOptions& options, const std::vector<Volume>& volumes,
-                          Fido2& keys) {
-  std::vector<Fido2Token> others;
-  for (const Volume& volume : volumes)
-    std::ranges::move(find_fido2_tokens(volume), std::back_inserter(others));
+                          const std::vector<Fido2Token>& others, Fido2& keys) {
   if (!options.like) {
     return keys.enroll(volumes.front().uuid(), escaped(volumes.front().path().native()),
                        options.device, others);
@@ -103,6 +57,57 @@ Fido2::Enrolled new_fido2(const ProtectorOptions& options, const std::vector<Vol
           .key = {.binds_pin = true}};
 }
 
+void warn_of_old_key(const Fido2Key& key) {
+  if (key.binds_pin) return;
+  print_err(
+      "volseal: warning: {} knows CTAP 2.0 only, which lets who holds the key have its secret "
+      "without the PIN\n",
+      key.name);
+}
+
+Secret new_passphrase(const ProtectorOptions& options) {
+  Secret passphrase =
+      options.new_key_file ? read_secret(*options.new_key_file) : ask_new_secret("passphrase");
+  constexpr std::size_t shortest = 8;
+  if (passphrase.size() < shortest)
+    throw Error(Code::usage, "add a passphrase: fewer than {} characters", shortest);
+  return passphrase;
+}
+
+namespace {
+
+// Escrowed where the policy of the volume's group says so, else shown; both only where it says
+// that.
+int add_new_recovery_key(const ProtectorOptions& options, const Session& session,
+                         const Policy& policy, Volume& volume, const Secret& existing) {
+  const auto token = find_group_token(volume);
+  const std::string group = token ? token->token.group : options.group;
+  const AuditLog audit(audit_log_of(session.options), "protector");
+  Escrows escrows(policy, audit, options.escrow_fd);
+  escrows.require_ready(group);
+  const Secret key = new_recovery_key();
+  const int slot = add_recovery_key(volume, &existing, key);
+  try {
+    if (escrows.keeps(group)) {
+      note_escrow(volume, slot,
+                  escrows.deposit(group, options.volume.native(), volume.uuid(), key));
+    }
+    if (!escrows.keeps(group) || escrows.shows(group))
+      show_new_recovery_key(options.page,
+                            {.volume = options.volume.native(),
+                             .luks_uuid = volume.uuid(),
+                             .host = "",
+                             .date = "",
+                             .together_with = ""},
+                            key);
+  } catch (...) {
+    // A key that nobody has is a keyslot that nobody can use.
+    remove_protector(volume, slot);
+    throw;
+  }
+  return slot;
+}
+
 // The whole way that a boot takes, but for the touch: the token as it lies on the volume, its
 // keyslot.
 void prove_fido2(const Path& volume, int slot, Fido2& keys) {
@@ -122,13 +127,11 @@ void add_fido2_to(const ProtectorOptions& options, const Session& session) {
     volumes.push_back(load_for_token(path, "fido2"));
     ways.push_back(way_in(options.key_file, volumes.back(), groups, keys));
   }
-  const Fido2::Enrolled enrolled = new_fido2(options, volumes, keys);
-  if (!enrolled.key.binds_pin) {
-    print_err(
-        "volseal: warning: {} knows CTAP 2.0 only, which lets who holds the key have its "
-        "secret without the PIN\n",
-        enrolled.key.name);
-  }
+  std::vector<Fido2Token> others;
+  for (const Volume& volume : volumes)
+    std::ranges::move(find_fido2_tokens(volume), std::back_inserter(others));
+  const Fido2::Enrolled enrolled = new_fido2(options, volumes, others, keys);
+  warn_of_old_key(enrolled.key);
   for (std::size_t i = 0; i < volumes.size(); ++i) {
     Volume& volume = volumes[i];
     record_protector(session, "protector.add", "started", volume, "fido2");
@@ -146,6 +149,7 @@ void add_fido2_to(const ProtectorOptions& options, const Session& session) {
 
 void add_protector_to(ProtectorOptions options, const Session& session) {
   if (options.kind == "fido2") return add_fido2_to(options, session);
+  if (parse_parts(options.kind)) return add_all_of_to(options, session);
   if (options.volumes.size() != 1 || options.like || !options.device.empty())
     throw Error(Code::usage, "add {}: one volume; --like and --device are for fido2", options.kind);
   options.volume = options.volumes.front();
@@ -161,13 +165,7 @@ void add_protector_to(ProtectorOptions options, const Session& session) {
   if (options.kind == "recovery-key") {
     slot = add_new_recovery_key(options, session, policy, volume, existing);
   } else if (options.kind == "passphrase") {
-    const Secret passphrase =
-        options.new_key_file ? read_secret(*options.new_key_file) : ask_new_secret("passphrase");
-    if (passphrase.size() < 8) {
-      throw Error(Code::usage, "add a passphrase to {}: fewer than 8 characters",
-                  options.volume.native());
-    }
-    slot = add_passphrase(volume, &existing, passphrase);
+    slot = add_passphrase(volume, &existing, new_passphrase(options));
   } else {
     const GroupMaterial material = groups.open(options.group);
     slot = add_group_protector(volume, &existing, options.group, material, "full");

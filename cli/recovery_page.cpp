@@ -47,12 +47,15 @@ Secret qr_text(const Secret& key) {
 }  // namespace
 
 void show_recovery_key(int fd, std::string_view volume, std::string_view luks_uuid,
-                       const Secret& key) {
+                       const Secret& key, std::string_view together_with) {
+  const std::string use =
+      together_with.empty()
+          ? "It opens the volume without the TPM, on any machine."
+          : fmt::format("It opens the volume together with {}, and not alone.", together_with);
   write_all(fd,
             fmt::format("\nRecovery key of {} (LUKS {})\n"
-                        "It opens the volume without the TPM, on any machine. It is shown once and "
-                        "kept nowhere.\n\n  ",
-                        escaped(volume), luks_uuid),
+                        "{} It is shown once and kept nowhere.\n\n  ",
+                        escaped(volume), luks_uuid, use),
             "the terminal");
   write_all(fd, key.view(), "the terminal");
   write_all(fd, "\n\n", "the terminal");
@@ -60,14 +63,15 @@ void show_recovery_key(int fd, std::string_view volume, std::string_view luks_uu
   write_all(fd, "\n", "the terminal");
 }
 
-void hand_over_on_terminal(std::string_view volume, std::string_view luks_uuid, const Secret& key) {
+void hand_over_on_terminal(std::string_view volume, std::string_view luks_uuid, const Secret& key,
+                           std::string_view together_with) {
   const UniqueFd terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   if (!terminal) {
     throw Error(Code::usage,
                 "hand over the recovery key of {}: there is no terminal; give --recovery-key-dir",
                 volume);
   }
-  show_recovery_key(terminal.get(), volume, luks_uuid, key);
+  show_recovery_key(terminal.get(), volume, luks_uuid, key, together_with);
   const std::string_view last = key.view().substr(key.size() - 8);
   for (int tries = 0; tries < 3; ++tries) {
     const auto typed = ask_secret("Write it down, then type its last eight letters");

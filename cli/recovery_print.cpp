@@ -1,12 +1,15 @@
 #include "cli/recovery_print.h"
 
+#include "cli/output.h"
 #include "cli/qr_code.h"
+#include "cli/recovery_page.h"
 #include "cli/world.h"
 #include "core/base/clock.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -103,6 +106,11 @@ constexpr std::string_view tail =
 was used, replace it. On any Linux it opens the volume, letters and dashes as they stand here:</p>
 )";
 
+constexpr std::string_view part_tail =
+    R"(<p>It is one part of a way in. Keep it in a safe, away from the machine and from the other parts;
+once it was used, replace it. With all of them at hand:</p>
+)";
+
 }  // namespace
 
 void add_page_options(CLI::App& verb, PageOptions& options) {
@@ -125,28 +133,42 @@ Secret to_html(const RecoveryPage& page, const Secret& key) {
   out.put(fmt::format("<tr><th>Made on</th><td>{}</td></tr></table>\n", in_html(page.date)));
   put_key(out, key);
   put_qr_code(out, code);
-  out.put(tail);
-  out.put(
-      fmt::format("<p><code>cryptsetup open /dev/disk/by-uuid/{} data</code></p>\n</body></html>\n",
-                  in_html(page.luks_uuid)));
+  const bool alone = page.together_with.empty();
+  if (!alone) {
+    out.put(fmt::format("<p>It opens the volume together with: <b>{}</b></p>\n",
+                        in_html(page.together_with)));
+  }
+  out.put(alone ? tail : part_tail);
+  out.put(fmt::format("<p><code>{}/dev/disk/by-uuid/{}{}</code></p>\n</body></html>\n",
+                      alone ? "cryptsetup open " : "volseal unlock ", in_html(page.luks_uuid),
+                      alone ? " data" : ""));
   return out.take();
 }
 
-void write_recovery_page(const PageOptions& options, const std::string& volume,
-                         const std::string& luks_uuid, const Secret& key) {
+void write_recovery_page(const PageOptions& options, RecoveryPage page, const Secret& key) {
   const Path folder = options.folder.value_or(".");
   make_folder(folder);
-  const Path file = folder / (luks_uuid + ".recovery-key.html");
+  const Path file = folder / (page.luks_uuid + ".recovery-key.html");
   const std::size_t day = sizeof("YYYY-MM-DD") - 1;
-  write_secret_file(file, to_html({.volume = volume,
-                                   .luks_uuid = luks_uuid,
-                                   .host = options.no_host_name ? "" : host_name(),
-                                   .date = utc_now().substr(0, day)},
-                                  key));
+  page.host = options.no_host_name ? "" : host_name();
+  page.date = utc_now().substr(0, day);
+  write_secret_file(file, to_html(page, key));
   log::warning(
       "{} has the recovery key of {} in the clear: print it, then move it off this machine or "
       "'shred -u' it",
-      file.native(), escaped(volume));
+      file.native(), escaped(page.volume));
+}
+
+void show_new_recovery_key(const PageOptions& options, const RecoveryPage& page,
+                           const Secret& key) {
+  if (options.folder) {
+    write_recovery_page(options, page, key);
+  } else if (is_terminal(STDOUT_FILENO)) {
+    show_recovery_key(STDOUT_FILENO, page.volume, page.luks_uuid, key, page.together_with);
+  } else {
+    write_all(STDOUT_FILENO, key.view(), "standard output");
+    write_all(STDOUT_FILENO, "\n", "standard output");
+  }
 }
 
 }  // namespace volseal

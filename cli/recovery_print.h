@@ -21,8 +21,9 @@ void add_page_options(CLI::App& verb, PageOptions& options);
 struct RecoveryPage {
   std::string volume;
   std::string luks_uuid;
-  std::string host;  // "": not on the page
-  std::string date;  // "YYYY-MM-DD"
+  std::string host;           // "": not on the page
+  std::string date;           // "YYYY-MM-DD"
+  std::string together_with;  // "fido2": it opens nothing alone; "": it does
 };
 
 // No script, nothing from elsewhere, what devices say of themselves escaped.
@@ -30,7 +31,10 @@ Secret to_html(const RecoveryPage& page, const Secret& key);
 
 // Writes UUID.recovery-key.html into `options.folder`, for its owner alone, with this machine's
 // name and today's date, and says what is to be done with it.
-void write_recovery_page(const PageOptions& options, const std::string& volume,
-                         const std::string& luks_uuid, const Secret& key);
+void write_recovery_page(const PageOptions& options, RecoveryPage page, const Secret& key);
+
+// As the page where a folder is given for those; else on standard output, on a terminal with all
+// that belongs to it, into a pipe the key and nothing else.
+void show_new_recovery_key(const PageOptions& options, const RecoveryPage& page, const Secret& key);
 
 }  // namespace volseal

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/discover/discover.h"
 #include "core/tables/tables.h"
+#include "core/unlock/all_of.h"
 #include "core/unlock/attempt_json.h"
 #include "core/unlock/boot_list.h"
 #include "core/unlock/unlocker.h"
@@ -93,6 +94,7 @@ class UnlockRun {
         protectors_(session.options, policy_),
         unlocker_(protectors_.protector(), pin_from_terminal()),
         keys_(person_at_terminal()),
+        parts_(keys_, [](const std::string& prompt) { return ask_secret(prompt); }),
         audit_(audit_log_of(session.options), "unlock") {}
 
   int over(const std::vector<UnlockTarget>& targets) {
@@ -129,27 +131,35 @@ class UnlockRun {
                           ? Unlocker::by_secret(target, read_secret(*options_.key_file))
                           : unlocker_.by_group(target);
     tell(attempt);
-    // A person at a terminal gets to help; a script gets the status. What looks tampered with is
-    // not offered for typing.
-    const bool may_ask = !options_.key_file && !options_.json && !options_.listed && can_ask() &&
-                         attempt.outcome != Outcome::opened && attempt.outcome != Outcome::tampered;
+    // A person at a terminal gets to help; a script gets the status.
+    const bool may_ask =
+        !options_.key_file && !options_.json && !options_.listed && can_ask() && may_go_on(attempt);
     if (may_ask) ask_person(target, attempt);
     return exit_status_for(attempt.outcome);
   }
 
-  // The FIDO2 key first, if one is plugged in: two factors, and nothing to copy from paper. For all
-  // volumes at once nobody is asked to type.
+  // The FIDO2 key first, if one is plugged in: two factors, and nothing to copy from paper; then
+  // what takes several parts. For all volumes at once nobody is asked to type what opens alone.
   void ask_person(const UnlockTarget& target, Attempt& attempt) {
-    const bool has_fido2 = !find_fido2_tokens(Volume::load(target.device)).empty();
+    const Volume volume = Volume::load(target.device);
+    const bool has_fido2 = !find_fido2_tokens(volume).empty();
+    const std::vector<AllOfToken> all_of = find_all_of_tokens(volume);
     if (has_fido2 && Fido2::is_plugged_in()) by_fido2(target, attempt);
-    const std::string key_or =
-        has_fido2 ? " (or plug in the FIDO2 key and press Enter)" : std::string();
-    for (int tries = 0; !options_.all && tries < 3 && attempt.outcome != Outcome::opened; ++tries) {
+    by_parts(target, all_of, attempt, Fido2::is_plugged_in());
+    const bool wants_key = has_fido2 || std::ranges::any_of(all_of, [](const AllOfToken& token) {
+                             return token.fido2.has_value();
+                           });
+    const bool more = wants_key || !all_of.empty();
+    const std::string_view other = wants_key ? " (or plug in the FIDO2 key and press Enter)"
+                                   : more    ? " (or press Enter to give the parts once more)"
+                                             : "";
+    for (int tries = 0; !options_.all && tries < 3 && may_go_on(attempt); ++tries) {
       const auto typed = ask_secret(fmt::format("Recovery key or passphrase of {}{}",
-                                                escaped(target.device.native()), key_or));
-      if (!typed || (typed->empty() && !has_fido2)) break;
+                                                escaped(target.device.native()), other));
+      if (!typed || (typed->empty() && !more)) break;
       if (typed->empty()) {
-        by_fido2(target, attempt);
+        if (has_fido2) by_fido2(target, attempt);
+        by_parts(target, all_of, attempt, true);
         continue;
       }
       attempt = Unlocker::by_secret(target, *typed);
@@ -157,9 +167,24 @@ class UnlockRun {
     }
   }
 
+  // What looks tampered with is not offered for typing.
+  static bool may_go_on(const Attempt& attempt) {
+    return attempt.outcome != Outcome::opened && attempt.outcome != Outcome::tampered;
+  }
+
   void by_fido2(const UnlockTarget& target, Attempt& attempt) {
     attempt = Unlocker::by_fido2(target, keys_);
     tell(attempt);
+  }
+
+  void by_parts(const UnlockTarget& target, const std::vector<AllOfToken>& tokens, Attempt& attempt,
+                bool has_key) {
+    for (const AllOfToken& token : tokens) {
+      if (!may_go_on(attempt)) return;
+      if (token.fido2 && !has_key) continue;
+      attempt = unlocker_.by_all_of(target, parts_, token.keyslots.front());
+      tell(attempt);
+    }
   }
 
   void tell(const Attempt& attempt) {
@@ -199,7 +224,8 @@ class UnlockRun {
   Policy policy_;  // the TPM needs none to unseal
   Groups protectors_;
   Unlocker unlocker_;
-  Fido2 keys_;  // one touch for all volumes that share a credential
+  Fido2 keys_;   // one touch for all volumes that share a credential
+  AllOf parts_;  // and one line typed
   AuditLog audit_;
   Json attempts_ = Json::array();
 };

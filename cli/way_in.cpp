@@ -1,16 +1,41 @@
 #include "cli/way_in.h"
 
+#include "cli/output.h"
 #include "cli/prompt.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/enroll/protectors.h"
 #include "core/protect/recovery_key.h"
+#include "core/unlock/all_of.h"
 #include "core/unlock/unlocker.h"
 
 #include <utility>
 #include <vector>
 
 namespace volseal {
+
+namespace {
+
+// Nothing: not by all parts of one of its tokens; what was wrong has been said.
+std::optional<WayIn> by_all_of(const Volume& volume, Groups& groups, Fido2& keys) {
+  AllOf parts(keys, [](const std::string& prompt) { return ask_secret(prompt); });
+  Unlocker unlocker(groups.protector(), pin_from_terminal());
+  for (const AllOfToken& token : find_all_of_tokens(volume)) {
+    if (token.fido2 && !Fido2::is_plugged_in()) continue;
+    Gathered gathered = parts.gather(
+        token, volume,
+        [&](const std::string& sealed) -> const GroupKey& { return unlocker.key_of(sealed); });
+    if (gathered.outcome == Outcome::opened && volume.opens_with(gathered.passphrase)) {
+      return WayIn{.passphrase = std::move(gathered.passphrase), .material = {}};
+    }
+    print_err(
+        "volseal: {} by {}: {}\n", escaped(volume.path().native()), token.name(),
+        gathered.outcome == Outcome::opened ? "the passphrase is wrong" : escaped(gathered.reason));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 WayIn way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& groups,
              Fido2& keys) {
@@ -31,6 +56,9 @@ WayIn way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& 
       Fido2Answer answer = keys.open(tokens);
       if (answer.outcome == Outcome::opened && volume.opens_with(answer.passphrase))
         return {.passphrase = std::move(answer.passphrase), .material = {}};
+    }
+    if (can_ask()) {
+      if (auto way = by_all_of(volume, groups, keys)) return std::move(*way);
     }
   }
   Secret given = existing_secret(key_file, escaped(volume.path().native()));

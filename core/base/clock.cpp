@@ -17,6 +17,34 @@ std::string utc_now() {
                      fmt::gmtime(std::chrono::system_clock::to_time_t(now)), millis);
 }
 
+std::optional<std::chrono::sys_days> parse_day(std::string_view text) {
+  constexpr std::size_t day = sizeof("YYYY-MM-DD") - 1;
+  if (text.size() < day || text[4] != '-' || text[7] != '-') return std::nullopt;
+  if (text.size() > day && text[day] != 'T') return std::nullopt;
+  bool digits = true;
+  const auto number = [&](std::size_t at, std::size_t size) {
+    int value = 0;
+    for (const char c : text.substr(at, size)) {
+      digits = digits && c >= '0' && c <= '9';
+      value = value * 10 + (c - '0');
+    }
+    return value;
+  };
+  const std::chrono::year year(number(0, 4));
+  const std::chrono::month month(static_cast<unsigned>(number(5, 2)));
+  const std::chrono::year_month_day date(year, month,
+                                         std::chrono::day(static_cast<unsigned>(number(8, 2))));
+  if (!digits || !date.ok()) return std::nullopt;
+  return std::chrono::sys_days(date);
+}
+
+std::optional<int> days_between(std::string_view from, std::string_view to) {
+  const auto first = parse_day(from);
+  const auto last = parse_day(to);
+  if (!first || !last) return std::nullopt;
+  return static_cast<int>((*last - *first).count());
+}
+
 std::chrono::milliseconds since_boot() {
   timespec now{};
   static_cast<void>(::clock_gettime(CLOCK_BOOTTIME, &now));

@@ -4,6 +4,7 @@
 #include "core/coverage/accounts.h"
 #include "core/coverage/consumers.h"
 #include "core/coverage/layers.h"
+#include "core/coverage/ways.h"
 #include "core/coverage/ways_in.h"
 
 #include <fmt/format.h>
@@ -278,6 +279,16 @@ class Judge {
         add_once(verdict.reasons,
                  fmt::format("{}: a FIDO2 key opens it without PIN and touch, which is one factor",
                              name));
+      }
+      for (const Way& way : ways_in(header)) {
+        // A key in escrow that a person got a copy of is one factor again.
+        const bool copied = way.escrowed && group.escrow && group.escrow->show;
+        const int factors = copied ? 1 : way.factors;
+        if (!way.asks || factors >= group.factors) continue;
+        add_once(verdict.reasons,
+                 fmt::format("{}: keyslot {} ({}) takes {} factor{}, and group {} asks for {}",
+                             name, way.keyslot, escaped(way.kind), factors, factors == 1 ? "" : "s",
+                             escaped(group.name), group.factors));
       }
       if (group.escrow && escrows_of(header).empty()) {
         add_once(verdict.reasons,

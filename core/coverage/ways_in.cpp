@@ -2,21 +2,11 @@
 
 #include "core/base/escape.h"
 #include "core/coverage/layers.h"
+#include "core/coverage/ways.h"
 
 #include <algorithm>
 
 namespace volseal {
-
-namespace {
-
-std::string protector_of(const std::string& token_type) {
-  if (token_type == "volseal-tpm2") return "tpm";
-  if (token_type == "systemd-recovery") return "recovery-key";
-  if (token_type == "systemd-fido2") return "fido2";
-  return escaped(token_type);
-}
-
-}  // namespace
 
 bool opens(const LuksHeader& header, const Token& token) {
   return std::ranges::any_of(header.keyslots, [&](const Keyslot& slot) {
@@ -33,12 +23,7 @@ bool has_token(const LuksHeader& header, const Keyslot& slot) {
 
 std::vector<std::string> protectors_of(const LuksHeader& header) {
   std::vector<std::string> protectors;
-  for (const Token& token : header.tokens) {
-    if (opens(header, token)) add_once(protectors, protector_of(token.type));
-  }
-  for (const Keyslot& slot : header.keyslots) {
-    if (slot.type != "reencrypt" && !has_token(header, slot)) add_once(protectors, "passphrase");
-  }
+  for (const Way& way : ways_in(header)) add_once(protectors, escaped(way.kind));
   return protectors;
 }
 

@@ -67,14 +67,18 @@ struct Keyslot {
   std::uint64_t cost = 0;    // iterations
   std::uint32_t memory = 0;  // KiB, Argon2 only
   std::uint32_t key_bytes = 0;
+  // Of all that the header says of it, 16 hexadecimal digits: no other keyslot, now or later, has
+  // the same.
+  std::string fingerprint;
 };
 
 struct Token {
   int id = 0;
   std::string type;  // "systemd-recovery", "volseal-tpm2", "systemd-fido2", "clevis" ...
   std::vector<int> keyslots;
-  std::string group;         // volseal-tpm2 only
-  bool two_factors = false;  // systemd-fido2 only: it wants a touch, and a PIN or a finger
+  std::string group;               // volseal-tpm2, and volseal-all-of where the TPM has a part
+  bool two_factors = false;        // of its FIDO2 key: it wants a touch, and a PIN or a finger
+  std::vector<std::string> parts;  // volseal-all-of only: "fido2", "passphrase" ..., all needed
   // volseal-escrow only: the keyslot whose key was escrowed, where that keyslot still is the same;
   // SHA-256 of the certificates, how many of them open it, and when it was acknowledged.
   std::optional<int> escrowed_keyslot;

@@ -57,6 +57,7 @@ void describe(Archive& archive, Like<Keyslot> auto& keyslot) {
   archive("cost", keyslot.cost);
   archive("memory", keyslot.memory);
   archive("key_bytes", keyslot.key_bytes);
+  archive("fingerprint", keyslot.fingerprint);
 }
 
 template <typename Archive>
@@ -66,6 +67,7 @@ void describe(Archive& archive, Like<Token> auto& token) {
   archive("keyslots", token.keyslots);
   archive("group", token.group);
   archive("two_factors", token.two_factors);
+  archive("parts", token.parts);
   archive("escrowed_keyslot", token.escrowed_keyslot);
   archive("certificates", token.certificates);
   archive("threshold", token.threshold);

@@ -116,6 +116,14 @@ int add_fido2(Volume& volume, const Secret* existing, Fido2Token token, const Se
   return with_keyslot(volume, slot, passphrase, [&] { volume.set_token(to_json(token)); });
 }
 
+int add_all_of(Volume& volume, const Secret* existing, AllOfToken token, const Secret& passphrase) {
+  // Who has all other parts could guess what a person types.
+  const Stretch stretch = token.passphrase ? Stretch::argon2id : Stretch::none;
+  const int slot = add_keyslot(volume, existing, passphrase, stretch);
+  token.keyslots = {slot};
+  return with_keyslot(volume, slot, passphrase, [&] { volume.set_token(to_json(token)); });
+}
+
 int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,
                         const GroupMaterial& material, const std::string& binding_scope) {
   Begun begun = begin_group_token(volume, group, material, binding_scope);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/luks/volume.h"
+#include "core/protect/all_of_token.h"
 #include "core/protect/escrow_token.h"
 #include "core/protect/fido2_token.h"
 #include "core/protect/group_protector.h"
@@ -23,6 +24,8 @@ int add_recovery_key(Volume& volume, const Secret* existing, const Secret& key);
 int add_passphrase(Volume& volume, const Secret* existing, const Secret& passphrase);
 // `token` without keyslots; `passphrase` is what the key computes for it.
 int add_fido2(Volume& volume, const Secret* existing, Fido2Token token, const Secret& passphrase);
+// `token` without keyslots; `passphrase` is all_of_passphrase() of its parts.
+int add_all_of(Volume& volume, const Secret* existing, AllOfToken token, const Secret& passphrase);
 // The same with the token first, as yet without a keyslot: with its salt a keyslot that a power cut
 // left without a token is known again. The next call for that group takes both over.
 int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,

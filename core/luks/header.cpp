@@ -78,7 +78,8 @@ IdentifiedHeader parse_luks1(const Buffer& data) {
                                .pbkdf = "pbkdf2",
                                .cost = big_endian(data, at + 4, 4),
                                .memory = 0,
-                               .key_bytes = header.key_bytes});
+                               .key_bytes = header.key_bytes,
+                               .fingerprint = identified.keyslots.at(slot).substr(0, 16)});
   }
   if (header.key_bytes == 0 || header.key_bytes > 512)
     header.damage = "the key size makes no sense";
@@ -201,6 +202,7 @@ void read_keyslots(const Json& root, LuksHeader& header) {
     slot.id = id;
     slot.type = text_of(*json, "type");
     slot.key_bytes = number_of(*json, "key_size");
+    slot.fingerprint = fingerprint(*json).substr(0, 16);
     if (slot.type == "reencrypt") {
       header.reencryption = text_of(*json, "mode");
     } else {
@@ -243,6 +245,25 @@ bool is_true(const Json& object, const char* key) {
   return found != nullptr && found->is_boolean() && found->get<bool>();
 }
 
+// Of a systemd-fido2 token, or of the part that has its members.
+bool wants_key_and_person(const Json& json) {
+  return is_true(json, "fido2-up-required") &&
+         (is_true(json, "fido2-clientPin-required") || is_true(json, "fido2-uv-required"));
+}
+
+// core/protect/all_of_token.h; who opens the volume reads it strictly.
+void read_parts(const Json& json, Token& token) {
+  constexpr std::size_t most_parts = 4;
+  const Json* parts = child(json, "parts");
+  if (parts == nullptr || !parts->is_array()) return;
+  for (const Json& part : *parts) {
+    if (!part.is_object() || token.parts.size() == most_parts) continue;
+    token.parts.push_back(text_of(part, "kind"));
+    if (token.parts.back() == "tpm") token.group = text_of(part, "group");
+    if (token.parts.back() == "fido2") token.two_factors = wants_key_and_person(part);
+  }
+}
+
 void read_tokens(const Json& root, LuksHeader& header) {
   for (const auto& [id, json] : numbered(root, "tokens")) {
     Token token{.id = id, .type = text_of(*json, "type")};
@@ -254,11 +275,8 @@ void read_tokens(const Json& root, LuksHeader& header) {
       }
     }
     if (token.type == "volseal-tpm2") token.group = text_of(*json, "group");
-    if (token.type == "systemd-fido2") {
-      token.two_factors =
-          is_true(*json, "fido2-up-required") &&
-          (is_true(*json, "fido2-clientPin-required") || is_true(*json, "fido2-uv-required"));
-    }
+    if (token.type == "systemd-fido2") token.two_factors = wants_key_and_person(*json);
+    if (token.type == "volseal-all-of") read_parts(*json, token);
     if (token.type == "volseal-escrow") read_escrow(root, *json, token);
     header.tokens.push_back(std::move(token));
   }

@@ -1,39 +1,12 @@
 #include "core/policy/conditions.h"
 
+#include "core/base/clock.h"
+
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
-#include <chrono>
 #include <utility>
 
 namespace volseal {
-
-namespace {
-
-std::optional<int> number(std::string_view text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-bool is_date(std::string_view text) {
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
-  const auto digits = [](std::string_view part) {
-    return std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
-  };
-  if (!digits(text.substr(0, 4)) || !digits(text.substr(5, 2)) || !digits(text.substr(8, 2))) {
-    return false;
-  }
-  const std::chrono::year_month_day date{
-      std::chrono::year(number(text.substr(0, 4)).value_or(0)),
-      std::chrono::month(static_cast<unsigned>(number(text.substr(5, 2)).value_or(0))),
-      std::chrono::day(static_cast<unsigned>(number(text.substr(8, 2)).value_or(0)))};
-  return date.ok();
-}
-
-}  // namespace
 
 Match read_match(const Section& section) {
   section.only({"path", "mount", "filesystem", "label", "partition_type", "bus", "removable",
@@ -79,7 +52,8 @@ std::string read_until(const Section& section) {
     return fmt::format("{:04}-{:02}-{:02}", date->get().year, date->get().month, date->get().day);
   }
   std::string text = section.text("until").value_or("");
-  if (!is_date(text)) section.refuse("until", "must be a date of the calendar, \"YYYY-MM-DD\"");
+  if (text.size() != sizeof("YYYY-MM-DD") - 1 || !parse_day(text))
+    section.refuse("until", "must be a date of the calendar, \"YYYY-MM-DD\"");
   return text;
 }
 

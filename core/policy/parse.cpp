@@ -6,6 +6,7 @@
 #include "core/policy/policy.h"
 #include "core/policy/section.h"
 #include "core/policy/watch.h"
+#include "core/protect/all_of_token.h"
 
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
@@ -258,34 +259,52 @@ EscrowPolicy read_escrow(const Section& section) {
   return escrow;
 }
 
+// What enroll makes and proves by itself, and what 'volseal protector add' adds with a person.
+std::optional<std::string> recovery_kind(const toml::node& node) {
+  const auto* text = node.as_string();
+  if (text == nullptr) return std::nullopt;
+  if (text->get() == "recovery-key" || text->get() == "fido2") return text->get();
+  const auto parts = parse_parts(text->get());
+  // The TPM's part is no help on the day it is gone.
+  if (!parts || parts->front() == Part::tpm) return std::nullopt;
+  return to_string(*parts);
+}
+
+std::vector<std::string> read_recovery(const Section& section, const toml::array& list) {
+  std::vector<std::string> kinds;
+  for (const toml::node& node : list) {
+    const auto kind = recovery_kind(node);
+    if (!kind) {
+      fail_policy(
+          section.source(), line_of(node),
+          fmt::format("'recovery' in {} must be a list of: recovery-key, fido2, and several parts "
+                      "such as fido2+passphrase",
+                      section.name()));
+    }
+    if (std::ranges::find(kinds, *kind) != kinds.end()) {
+      fail_policy(section.source(), line_of(node),
+                  fmt::format("'recovery' in {} contains '{}' twice", section.name(), *kind));
+    }
+    kinds.push_back(*kind);
+  }
+  if (kinds.empty()) {
+    section.refuse("recovery", "is empty: a volume that only a TPM opens is lost with it");
+  }
+  return kinds;
+}
+
+constexpr int most_factors = 4;
+
 Group read_group(const Section& section, std::string_view name) {
-  section.only({"tenant", "environment", "recovery", "tpm", "escrow"});
+  section.only({"tenant", "environment", "recovery", "factors", "tpm", "escrow"});
   Group group;
   group.name = name;
   group.tenant = section.text("tenant").value_or("");
   group.environment = section.text("environment").value_or("");
   if (const toml::array* kinds = section.list("recovery")) {
-    // What enroll makes and proves by itself, and what 'volseal protector add' adds with a person.
-    static const Words known = {"recovery-key", "fido2"};
-    group.recovery.clear();
-    for (const toml::node& node : *kinds) {
-      const auto* kind = node.as_string();
-      if (kind == nullptr || std::ranges::find(known, kind->get()) == known.end()) {
-        fail_policy(section.source(), line_of(node),
-                    fmt::format("'recovery' in {} must be a list of: {}", section.name(),
-                                fmt::join(known, ", ")));
-      }
-      if (std::ranges::find(group.recovery, kind->get()) != group.recovery.end()) {
-        fail_policy(
-            section.source(), line_of(node),
-            fmt::format("'recovery' in {} contains '{}' twice", section.name(), kind->get()));
-      }
-      group.recovery.push_back(kind->get());
-    }
-    if (group.recovery.empty()) {
-      section.refuse("recovery", "is empty: a volume that only a TPM opens is lost with it");
-    }
+    group.recovery = read_recovery(section, *kinds);
   }
+  group.factors = section.integer("factors", 1, most_factors).value_or(group.factors);
   if (const auto tpm = section.table("tpm", fmt::format("[group.{}.tpm]", name))) {
     group.tpm = read_tpm(*tpm);
   }

@@ -118,7 +118,9 @@ struct Group {
   std::string tenant;
   std::string environment;
   TpmProtection tpm;
-  std::vector<std::string> recovery = {"recovery-key"};  // kinds, also "fido2"; at least one
+  std::vector<std::string> recovery = {"recovery-key"};  // kinds, also "fido2+passphrase" ...
+  // What each way in that a person has a part in must take at least: core/coverage/ways.h counts.
+  int factors = 1;
   std::optional<EscrowPolicy> escrow;
 };
 

@@ -5,6 +5,7 @@
 #include "core/base/log.h"
 #include "core/protect/fido2.h"
 #include "core/protect/recovery_key.h"
+#include "core/unlock/all_of.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -68,19 +69,32 @@ std::optional<int> open(Volume& volume, const UnlockTarget& target, const Secret
 
 }  // namespace
 
-std::vector<Fido2Token> find_fido2_tokens(const Volume& volume) {
-  std::vector<Fido2Token> tokens;
+namespace {
+
+// A damaged token takes no other way in along with it.
+template <typename T>
+std::vector<T> tokens_with_keyslots(const Volume& volume, T (*parse)(std::string_view)) {
+  std::vector<T> tokens;
   for (const VolumeToken& found : volume.tokens()) {
-    if (found.type != Fido2Token::type) continue;
+    if (found.type != T::type) continue;
     try {
-      Fido2Token token = parse_fido2_token(found.json);
+      T token = parse(found.json);
       if (!token.keyslots.empty()) tokens.push_back(std::move(token));
     } catch (const Error& error) {
-      // A damaged token takes no other key's way in.
       log::warning("{}: {}", escaped(volume.path().native()), error.what());
     }
   }
   return tokens;
+}
+
+}  // namespace
+
+std::vector<Fido2Token> find_fido2_tokens(const Volume& volume) {
+  return tokens_with_keyslots(volume, parse_fido2_token);
+}
+
+std::vector<AllOfToken> find_all_of_tokens(const Volume& volume) {
+  return tokens_with_keyslots(volume, parse_all_of_token);
 }
 
 std::optional<FoundGroupToken> find_group_token(const Volume& volume) {
@@ -235,6 +249,51 @@ Attempt Unlocker::by_fido2(const UnlockTarget& target, Fido2& keys, std::optiona
     watch.end(Outcome::wrong_secret, "the keyslot does not open with what the FIDO2 key computes");
   }
   return attempt;
+}
+
+Attempt Unlocker::by_all_of(const UnlockTarget& target, AllOf& parts, int slot) {
+  Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "all-of"};
+  const Watch watch(attempt);
+  Volume volume = Volume::load(target.device);
+  attempt.luks_uuid = volume.uuid();
+  try {
+    volume.refuse_unsafe();
+  } catch (const Error& error) {
+    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
+    watch.end(outcome_of(error), error.what());
+    return attempt;
+  }
+  const std::vector<AllOfToken> tokens = find_all_of_tokens(volume);
+  const auto token = std::ranges::find_if(tokens, [&](const AllOfToken& one) {
+    return std::ranges::find(one.keyslots, slot) != one.keyslots.end();
+  });
+  if (token == tokens.end()) {
+    watch.end(Outcome::unavailable, fmt::format("keyslot {} takes no parts", slot));
+    return attempt;
+  }
+  attempt.protector = token->name();
+  const AllOf::KeyOf key_of = [this](const std::string& sealed) -> const GroupKey& {
+    return this->key_of(sealed);
+  };
+  for (;;) {
+    const Gathered gathered = parts.gather(*token, volume, key_of);
+    if (gathered.outcome != Outcome::opened) {
+      watch.end(gathered.outcome, gathered.reason);
+      return attempt;
+    }
+    attempt.keyslot = volseal::open(volume, target, gathered.passphrase, {slot});
+    if (attempt.keyslot) {
+      parts.was_right(gathered);
+      watch.end(Outcome::opened);
+      return attempt;
+    }
+    // What opened another volume is tried without asking; then the person is asked.
+    if (parts.forget_guess()) continue;
+    watch.end(Outcome::wrong_secret, token->passphrase
+                                         ? "the passphrase is wrong"
+                                         : "all parts are there, and do not open the keyslot");
+    return attempt;
+  }
 }
 
 Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {

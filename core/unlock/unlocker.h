@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/luks/volume.h"
+#include "core/protect/all_of_token.h"
 #include "core/protect/fido2_token.h"
 #include "core/protect/group_protector.h"
 
@@ -13,6 +14,7 @@
 
 namespace volseal {
 
+class AllOf;
 class Fido2;
 
 struct UnlockTarget {
@@ -27,7 +29,7 @@ struct Attempt {
   std::string mapping;
   std::string luks_uuid;
   std::string group;
-  std::string protector;  // "tpm", "fido2", "recovery-key", "passphrase"
+  std::string protector;  // "tpm", "fido2", "recovery-key", "passphrase", "fido2+passphrase" ...
   Outcome outcome = Outcome::unavailable;
   std::string reason;  // one sentence, when not opened
   std::optional<int> keyslot;
@@ -73,9 +75,14 @@ class Unlocker {
   // where that is given. Null ciphers are refused before anybody is asked for anything.
   static Attempt by_fido2(const UnlockTarget& target, Fido2& keys, std::optional<int> slot = {});
 
- private:
+  // By all parts of the volume's volseal-all-of token of `slot`, asked for in their order. Null
+  // ciphers are refused before that; where the TPM has a part, the header's binding is checked too.
+  Attempt by_all_of(const UnlockTarget& target, AllOf& parts, int slot);
+
+  // What the TPM gives for GroupToken::sealed; asked once.
   const GroupKey& key_of(const std::string& sealed);
 
+ private:
   GroupProtector& protector_;
   AskPin ask_pin_;
   std::map<std::string, GroupKey> keys_;
@@ -83,6 +90,9 @@ class Unlocker {
 
 // The systemd-fido2 tokens of a volume that have a keyslot and can be read.
 std::vector<Fido2Token> find_fido2_tokens(const Volume& volume);
+
+// The same for volseal-all-of.
+std::vector<AllOfToken> find_all_of_tokens(const Volume& volume);
 
 // The volseal-tpm2 token of a volume, if it has one. Throws Error{damaged}.
 struct FoundGroupToken {

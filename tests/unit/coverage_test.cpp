@@ -61,6 +61,42 @@ TEST_F(CoverageTest, ABootPartitionHoldsNoDataOnlyAtItsUsualSize) {
   EXPECT_EQ(verdict("/dev/sda1"), Verdict::not_covered);
 }
 
+TEST_F(CoverageTest, WaysInOfFewerFactorsThanThePolicyAsksForAreNamed) {
+  const At part = luks(disk("sda"));
+  LuksHeader& header = *graph[part].luks;
+  header.keyslots = {{.id = 0, .type = "luks2"},
+                     {.id = 1, .type = "luks2"},
+                     {.id = 2, .type = "luks2"},
+                     {.id = 3, .type = "luks2"},
+                     {.id = 4, .type = "luks2"}};
+  header.tokens = {
+      {.id = 0, .type = "systemd-recovery", .keyslots = {0}},
+      {.id = 1, .type = "volseal-tpm2", .keyslots = {1}, .group = "default"},
+      {.id = 2, .type = "systemd-fido2", .keyslots = {2}, .two_factors = true},
+      {.id = 3, .type = "volseal-all-of", .keyslots = {3}, .parts = {"fido2", "passphrase"}},
+      {.id = 4, .type = "clevis", .keyslots = {4}}};
+  EXPECT_EQ(verdict("/dev/sda"), Verdict::covered);
+  policy.groups.at(0).factors = 2;
+  EXPECT_THAT(of("/dev/sda").reasons,
+              ElementsAre("/dev/sda: keyslot 0 (recovery-key) takes 1 factor, and group default "
+                          "asks for 2"));
+  EXPECT_THAT(of("/dev/sda").protectors,
+              ElementsAre("recovery-key", "tpm", "fido2", "fido2+passphrase", "clevis"));
+  // What lies in escrow alone takes a private key and its passphrase.
+  header.tokens.push_back({.id = 5, .type = "volseal-escrow", .escrowed_keyslot = 0});
+  EXPECT_EQ(verdict("/dev/sda"), Verdict::covered);
+  policy.groups.at(0).escrow = EscrowPolicy{.certificates = {"/a.pem"}, .show = true};
+  EXPECT_THAT(of("/dev/sda").reasons, ElementsAre(HasSubstr("keyslot 0 (recovery-key) takes 1")));
+  policy.groups.at(0).escrow.reset();
+  policy.groups.at(0).factors = 3;
+  EXPECT_THAT(of("/dev/sda").reasons,
+              ElementsAre(HasSubstr("keyslot 0 (recovery-key) takes 2 factors"),
+                          HasSubstr("keyslot 2 (fido2) takes 2 factors"),
+                          HasSubstr("keyslot 3 (fido2+passphrase) takes 2 factors")));
+  header.tokens.at(3).two_factors = true;
+  EXPECT_EQ(of("/dev/sda").reasons.size(), 2U);
+}
+
 TEST_F(CoverageTest, LvmOnLuksIsCoveredPerVolume) {
   const At vault = crypt(luks(partition(disk("sda"), "sda1")), "vault");
   holds(mapped("vg-one", "linear", {vault}), "ext4", "/one");
