@@ -2,6 +2,7 @@
 #include "cli/protector.h"
 
 #include "cli/attempt.h"
+#include "cli/drills.h"
 #include "cli/escrows.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
@@ -130,6 +131,8 @@ int test(const ProtectorOptions& options, const Session& session) {
                .luks_uuid = attempt.luks_uuid,
                .group = attempt.group,
                .detail = {{"kind", attempt.protector}}});
+  if (attempt.outcome == Outcome::opened && attempt.keyslot)
+    record_drill(session.options, options.volume, *attempt.keyslot, attempt.outcome);
   if (options.json) {
     const Json json = {{"schema", "volseal-attempt/1"},
                        {"volume", to_valid_utf8(options.volume.native())},

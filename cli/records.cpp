@@ -1,5 +1,6 @@
 #include "cli/records.h"
 
+#include "cli/drills.h"
 #include "cli/world.h"
 #include "core/audit/audit.h"
 #include "core/base/error.h"
@@ -77,6 +78,7 @@ Records read_records(const DeviceGraph& graph, const Policy& policy, const Optio
   read_header_backups(policy.header_backups, volume_uuids(graph), records);
   read_boot(records);
   read_attempts(audit_log_of(options), graph.boot_id, records);
+  records.drills = load_drills(options.state);
   return records;
 }
 

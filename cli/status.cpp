@@ -3,7 +3,9 @@
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/verb.h"
+#include "core/base/clock.h"
 #include "core/base/escape.h"
+#include "core/drill/drill.h"
 #include "core/unlock/boot_report.h"
 
 #include <fmt/format.h>
@@ -46,6 +48,25 @@ std::string text_of(const BootReport& report) {
   return text;
 }
 
+// What was tried last of each way in; which of them are overdue, check says.
+std::string text_of(const std::vector<Drill>& drills) {
+  std::string text;
+  const std::string today = utc_now();
+  for (const Drill& drill : drills) {
+    const auto days = days_between(drill.tried, today);
+    const bool opened = drill.opened == drill.tried;
+    text += fmt::format("drill        {} keyslot {} ({}): {} {} days ago, by {}\n",
+                        escaped(drill.volume), drill.keyslot, escaped(drill.kind),
+                        opened ? "opened" : escaped(drill.outcome), days.value_or(0),
+                        escaped(drill.person));
+  }
+  return text;
+}
+
+Json json_of(const std::vector<Drill>& drills) {
+  return Json::parse(to_json(drills)).at("drills");
+}
+
 bool good(const BootReport& report) {
   return report.refusal.empty() && report.missing.empty() &&
          std::ranges::all_of(report.attempts, [](const Attempt& attempt) {
@@ -56,13 +77,18 @@ bool good(const BootReport& report) {
 void status(bool json, Session& session) {
   if (::geteuid() == 0) log_boot(session);
   const auto report = read_boot_report();
+  // Its folder is root's alone.
+  const std::vector<Drill> drills =
+      ::geteuid() == 0 ? load_drills(session.options.state) : std::vector<Drill>{};
   if (json) {
     const Json out = {{"schema", "volseal-status/1"},
-                      {"boot", report ? Json::parse(to_json(*report)) : Json()}};
+                      {"boot", report ? Json::parse(to_json(*report)) : Json()},
+                      {"drills", json_of(drills)}};
     print_out(out.dump(1) + "\n");
   } else {
-    print_out(report ? text_of(*report)
-                     : "this boot    volseal-unlock did not run in the initramfs\n");
+    print_out(
+        (report ? text_of(*report) : "this boot    volseal-unlock did not run in the initramfs\n") +
+        text_of(drills));
   }
   session.status = !report || good(*report) ? exit_status::good : exit_status::warnings;
 }

@@ -31,6 +31,7 @@ void add_plan(CLI::App& app, Session& session);
 void add_policy(CLI::App& app, Session& session);
 void add_enroll(CLI::App& app, Session& session);
 void add_decrypt(CLI::App& app, Session& session);
+void add_drill(CLI::App& app, Session& session);
 void add_protector(CLI::App& app, Session& session);
 void add_escrow(CLI::App& app, Session& session);
 void add_evidence(CLI::App& app, Session& session);

@@ -3,6 +3,7 @@
 #include "core/base/escape.h"
 #include "core/coverage/accounts.h"
 #include "core/coverage/consumers.h"
+#include "core/coverage/drill_ages.h"
 #include "core/coverage/layers.h"
 #include "core/coverage/ways.h"
 #include "core/coverage/ways_in.h"
@@ -62,6 +63,7 @@ class Judge {
     verdict.environment = group.environment;
     if (verdict.group.empty()) verdict.group = group.name;
 
+    if (records_.drills) add_drills(verdict, layers, group);
     decide(verdict, device, layers, group);
     suspend(verdict, layers);
     if (rule != nullptr) apply(verdict, *rule);
@@ -179,6 +181,14 @@ class Judge {
     }
   }
 
+  void add_drills(VolumeVerdict& verdict, const Layers& layers, const Group& group) const {
+    for (const DeviceIndex header : layers.headers) {
+      for (DrillAge& age :
+           drill_ages(header_at(header), *records_.drills, group.drill_days, today_))
+        verdict.drills.push_back(std::move(age));
+    }
+  }
+
   void decide(VolumeVerdict& verdict, const Device& device, const Layers& layers,
               const Group& group) const {
     verdict.reasons = layers.reasons;
@@ -289,6 +299,13 @@ class Judge {
                  fmt::format("{}: keyslot {} ({}) takes {} factor{}, and group {} asks for {}",
                              name, way.keyslot, escaped(way.kind), factors, factors == 1 ? "" : "s",
                              escaped(group.name), group.factors));
+      }
+      for (const DrillAge& age : verdict.drills) {
+        if (!age.overdue) continue;
+        add_once(verdict.reasons,
+                 fmt::format("{}: {}; group {} asks for a drill every {} days: 'volseal drill'",
+                             escaped(verdict.path), drill_words(age), escaped(group.name),
+                             group.drill_days));
       }
       if (group.escrow && escrows_of(header).empty()) {
         add_once(verdict.reasons,

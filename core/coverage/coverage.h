@@ -5,10 +5,12 @@
 #pragma once
 
 #include "core/device/device.h"
+#include "core/drill/drill.h"
 #include "core/policy/policy.h"
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,6 +65,16 @@ struct EscrowRecord {
   std::string to;                         // "directory", "command", "descriptor"
 };
 
+// When a way in was last shown to open the volume.
+struct DrillAge {
+  int keyslot = 0;
+  std::string kind;
+  std::string opened;  // RFC 3339, UTC; "": never
+  std::string person;
+  std::optional<int> days;  // since then
+  bool overdue = false;     // by the policy's drill_days
+};
+
 struct VolumeVerdict {
   std::string path;  // "/dev/sda@BYTE" for a gap, the file for a swap file, "tank/home" ...
   std::string name;
@@ -86,6 +98,7 @@ struct VolumeVerdict {
   std::vector<std::string>
       protectors;  // "tpm", "recovery-key", "fido2", "passphrase", "clevis" ...
   std::vector<EscrowRecord> escrows;
+  std::vector<DrillAge> drills;  // empty where it is not known when anything was drilled
   std::string group;
   std::string tenant;
   std::string environment;
@@ -118,6 +131,8 @@ struct Records {
   std::map<std::string, std::string> header_backups;   // LUKS UUID → when, RFC 3339
   std::map<std::string, std::string> opened_by;        // LUKS UUID → what opened it in this boot
   std::map<std::string, std::string> recovery_proven;  // LUKS UUID → when, RFC 3339
+  // Nothing where they are not known, as those of another machine; then nothing is said of them.
+  std::optional<std::vector<Drill>> drills;
 };
 
 Coverage judge(const DeviceGraph& graph, const Policy& policy, std::string_view today,

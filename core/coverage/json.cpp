@@ -26,6 +26,19 @@ Json escrows_of(const VolumeVerdict& volume) {
   return list;
 }
 
+Json drills_of(const VolumeVerdict& volume) {
+  Json list = Json::array();
+  for (const DrillAge& age : volume.drills) {
+    list.push_back({{"keyslot", age.keyslot},
+                    {"kind", to_valid_utf8(age.kind)},
+                    {"opened", to_valid_utf8(age.opened)},
+                    {"person", to_valid_utf8(age.person)},
+                    {"days", age.days ? Json(*age.days) : Json()},
+                    {"overdue", age.overdue}});
+  }
+  return list;
+}
+
 Json bytes_of(const ByteCount& bytes) {
   return {{"encrypted", bytes.encrypted},
           {"converting", bytes.converting},
@@ -66,6 +79,7 @@ Json json_of(const Coverage& coverage) {
          {"recovery_proven", to_valid_utf8(volume.recovery_proven)},
          {"protectors", texts(volume.protectors)},
          {"escrows", escrows_of(volume)},
+         {"drills", drills_of(volume)},
          {"group", to_valid_utf8(volume.group)},
          {"tenant", to_valid_utf8(volume.tenant)},
          {"environment", to_valid_utf8(volume.environment)},

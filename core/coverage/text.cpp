@@ -2,6 +2,7 @@
 #include "core/base/human.h"
 #include "core/base/table.h"
 #include "core/coverage/coverage.h"
+#include "core/coverage/drill_ages.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -130,6 +131,19 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
     for (const EscrowRecord& escrow : volume.escrows) {
       bool first = true;
       for (const std::string& piece : wrap(escrow_line(volume, escrow), options.columns - 4)) {
+        text += fmt::format("{}{}\n", first ? "  " : "    ", piece);
+        first = false;
+      }
+      reasons = true;
+    }
+  }
+  for (const VolumeVerdict& volume : coverage.volumes) {
+    for (const DrillAge& age : volume.drills) {
+      // What is overdue is among the reasons; what nobody asked for and nobody did is no news.
+      if (age.overdue || !age.days) continue;
+      bool first = true;
+      const std::string line = fmt::format("{}: {}", escaped(volume.path), drill_words(age));
+      for (const std::string& piece : wrap(line, options.columns - 4)) {
         text += fmt::format("{}{}\n", first ? "  " : "    ", piece);
         first = false;
       }

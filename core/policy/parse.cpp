@@ -296,7 +296,7 @@ std::vector<std::string> read_recovery(const Section& section, const toml::array
 constexpr int most_factors = 4;
 
 Group read_group(const Section& section, std::string_view name) {
-  section.only({"tenant", "environment", "recovery", "factors", "tpm", "escrow"});
+  section.only({"tenant", "environment", "recovery", "factors", "drill_days", "tpm", "escrow"});
   Group group;
   group.name = name;
   group.tenant = section.text("tenant").value_or("");
@@ -305,6 +305,8 @@ Group read_group(const Section& section, std::string_view name) {
     group.recovery = read_recovery(section, *kinds);
   }
   group.factors = section.integer("factors", 1, most_factors).value_or(group.factors);
+  constexpr int ten_years = 3650;
+  group.drill_days = section.integer("drill_days", 0, ten_years).value_or(group.drill_days);
   if (const auto tpm = section.table("tpm", fmt::format("[group.{}.tpm]", name))) {
     group.tpm = read_tpm(*tpm);
   }

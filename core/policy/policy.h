@@ -121,6 +121,8 @@ struct Group {
   std::vector<std::string> recovery = {"recovery-key"};  // kinds, also "fido2+passphrase" ...
   // What each way in that a person has a part in must take at least: core/coverage/ways.h counts.
   int factors = 1;
+  // How old the last drill of each of those may be; 0: any age.
+  int drill_days = 0;
   std::optional<EscrowPolicy> escrow;
 };
 

@@ -296,7 +296,8 @@ Attempt Unlocker::by_all_of(const UnlockTarget& target, AllOf& parts, int slot) 
   }
 }
 
-Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {
+Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret,
+                            std::optional<int> slot) {
   Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "passphrase"};
   const Watch watch(attempt);
   Volume volume = Volume::load(target.device);
@@ -312,11 +313,13 @@ Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret) {
   std::optional<Secret> recovery = normalized_recovery_key(secret);
   if (recovery) attempt.protector = "recovery-key";
   const Secret& given = recovery ? *recovery : secret;
-  attempt.keyslot = volseal::open(volume, target, given, {});
+  attempt.keyslot =
+      volseal::open(volume, target, given, slot ? std::vector{*slot} : std::vector<int>{});
   if (attempt.keyslot) {
     watch.end(Outcome::opened);
   } else {
-    watch.end(Outcome::wrong_secret, "no keyslot opens with it");
+    watch.end(Outcome::wrong_secret, slot ? fmt::format("keyslot {} does not open with it", *slot)
+                                          : "no keyslot opens with it");
   }
   return attempt;
 }

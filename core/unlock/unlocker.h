@@ -68,8 +68,10 @@ class Unlocker {
   // does not match is not opened by TPM. Throws Error only for a device that cannot be read.
   Attempt by_group(const UnlockTarget& target);
 
-  // By a recovery key or a passphrase that a person gave. Null ciphers are refused here too.
-  static Attempt by_secret(const UnlockTarget& target, const Secret& secret);
+  // By a recovery key or a passphrase that a person gave, and any keyslot or `slot`. Null ciphers
+  // are refused here too.
+  static Attempt by_secret(const UnlockTarget& target, const Secret& secret,
+                           std::optional<int> slot = {});
 
   // By a FIDO2 key that a person has, and the volume's systemd-fido2 tokens; only the one of `slot`
   // where that is given. Null ciphers are refused before anybody is asked for anything.

@@ -1,0 +1,22 @@
+// Recording that a way in was tried: in the audit log, and where its age is read from.
+#pragma once
+
+#include "cli/verb.h"
+#include "core/coverage/ways.h"
+#include "core/luks/volume.h"
+#include "core/unlock/unlocker.h"
+
+#include <string>
+
+namespace volseal {
+
+// Who is at work: the name of who logged in, however often they changed it since.
+std::string person_at_work();
+
+// `outcome` as in Attempt. Never throws: a drill that could not be noted is said, and was one.
+void record_drill(const Options& options, const Path& volume, const std::string& luks_uuid,
+                  const Way& way, Outcome outcome, const std::string& reason);
+// The same where only the keyslot's number is known; nothing happens where it is gone.
+void record_drill(const Options& options, const Path& volume, int keyslot, Outcome outcome);
+
+}  // namespace volseal
