@@ -1,4 +1,5 @@
 // volseal enroll: carries out the plan.
+#include "cli/enroll_people.h"
 #include "cli/enroll_report.h"
 #include "cli/escrows.h"
 #include "cli/exit_status.h"
@@ -146,6 +147,7 @@ class EnrollRun {
                       [&] { attempt(volume, [&] { executor_.enroll(volume); }); }});
     }
     run_jobs(jobs, options_.jobs, turn_);
+    add_what_people_have(done_, options_.style() == ReportStyle::text, session_);
     if (plan.has_obstacles()) status_ = std::max(status_, exit_status::refused);
     return status_;
   }
@@ -185,6 +187,7 @@ class EnrollRun {
     try {
       action();
       report_.volume(volume, uuids_[volume.path], "done");
+      done_.push_back(volume);
     } catch (const Error& error) {
       const bool paused = error.code() == Code::interrupted;
       report_.volume(volume, uuids_[volume.path], paused ? "paused" : "failed", error.what());
@@ -364,6 +367,7 @@ class EnrollRun {
   AuditLog audit_;
   Escrows escrows_;
   std::optional<Secret> given_;
+  std::vector<VolumePlan> done_;
   std::map<std::string, std::string> uuids_;  // by path, as they become known
   EnrollReport report_;
   Throttle throttle_;

@@ -349,12 +349,20 @@ void Boot::ask_person() {
     report_.stop = to_string(settings_.on_refusal);
     return;
   }
-  std::vector<Secret> typed;
   const std::vector<Present*> locked = locked_roots();
+  const Present& first = *locked.front();
   // One for all of them: what one touch gives opens the next volume without.
-  Fido2 keys(person(*locked.front()));
+  Fido2 keys(person(first));
+  const AllOf::Ask ask = [&](const std::string& prompt) {
+    auto secret = askpass_.ask(
+        {.prompt = prompt + ": ", .mapping = first.wanted->mapping, .device = first.nodes.front()});
+    askpass_.answered();
+    return secret;
+  };
+  AllOf parts(keys, ask);
+  Helper helper{.keys = keys, .parts = parts, .typed = {}};
   for (Present* volume : locked) {
-    if (!ask_for(*volume, typed, keys)) {
+    if (!ask_for(*volume, helper)) {
       report_.stop = to_string(settings_.on_refusal);
       return;
     }
@@ -372,26 +380,43 @@ Fido2Person Boot::person(const Present& volume) {
           .tell = [](const std::string& text) { tell_person(text); }};
 }
 
-bool Boot::ask_for(Present& volume, std::vector<Secret>& typed, Fido2& keys) {
-  for (const Secret& secret : typed) {
+// A FIDO2 key first, then what takes several parts.
+bool Boot::by_what_is_held(Present& volume, Helper& helper) {
+  return try_fido2(volume, helper.keys) || try_parts(volume, helper.parts);
+}
+
+bool Boot::ask_for(Present& volume, Helper& helper) {
+  for (const Secret& secret : helper.typed) {
     if (try_secret(volume, secret)) return true;
   }
-  const bool has_fido2 = std::ranges::any_of(volume.nodes, [](const Path& node) {
-    return !find_fido2_tokens(Volume::load(node)).empty();
-  });
-  if (has_fido2 && Fido2::is_plugged_in() && try_fido2(volume, keys)) return true;
+  bool wants_key = false;
+  bool parts_alone = false;  // that no FIDO2 key has a part in
+  for (const Path& node : volume.nodes) {
+    const Volume loaded = Volume::load(node);
+    wants_key = wants_key || !find_fido2_tokens(loaded).empty();
+    for (const AllOfToken& token : find_all_of_tokens(loaded)) {
+      wants_key = wants_key || token.fido2.has_value();
+      parts_alone = parts_alone || !token.fido2;
+    }
+  }
+  const bool more = wants_key || parts_alone;
+  if ((parts_alone || (wants_key && Fido2::is_plugged_in())) && by_what_is_held(volume, helper))
+    return true;
   const std::string prompt =
       fmt::format("Recovery key or passphrase of {}{}: ", escaped(volume.wanted->mapping),
-                  has_fido2 ? " (or plug in the FIDO2 key and press Enter)" : "");
+                  wants_key     ? " (or plug in the FIDO2 key and press Enter)"
+                  : parts_alone ? " (or press Enter to give the parts once more)"
+                                : "");
   for (int tried = 0; tried < settings_.tries; ++tried) {
     auto secret = askpass_.ask({.prompt = prompt,
                                 .mapping = volume.wanted->mapping,
                                 .device = volume.nodes.front(),
                                 .tried = tried});
-    const bool opened = secret ? try_secret(volume, *secret) : has_fido2 && try_fido2(volume, keys);
+    const bool opened =
+        secret ? try_secret(volume, *secret) : more && by_what_is_held(volume, helper);
     askpass_.answered();
     if (opened) {
-      if (secret) typed.push_back(std::move(*secret));
+      if (secret) helper.typed.push_back(std::move(*secret));
       return true;
     }
     if (tried + 1 < settings_.tries) pause_after(tried);
@@ -408,9 +433,35 @@ bool Boot::try_secret(Present& volume, const Secret& secret) {
 }
 
 bool Boot::try_fido2(Present& volume, Fido2& keys) {
-  const bool opened = try_each_node(volume, "fido2", [&](const UnlockTarget& target) {
-    return Unlocker::by_fido2(target, keys);
+  const bool any = std::ranges::any_of(volume.nodes, [](const Path& node) {
+    return !find_fido2_tokens(Volume::load(node)).empty();
   });
+  const bool opened = any && try_each_node(volume, "fido2", [&](const UnlockTarget& target) {
+                        return Unlocker::by_fido2(target, keys);
+                      });
+  askpass_.answered();
+  return opened;
+}
+
+bool Boot::try_parts(Present& volume, AllOf& parts) {
+  const bool any = std::ranges::any_of(volume.nodes, [](const Path& node) {
+    return !find_all_of_tokens(Volume::load(node)).empty();
+  });
+  if (!any) return false;
+  // Connects only where the TPM has a part.
+  TpmGroupProtector protector(tcti_of(settings_), {.appear = std::chrono::seconds(1)});
+  Unlocker unlocker(protector, {});
+  const bool opened = try_each_node(volume, "all-of", [&](const UnlockTarget& target) {
+    Attempt attempt{.device = target.device, .mapping = target.mapping, .protector = "all-of"};
+    for (const AllOfToken& token : find_all_of_tokens(Volume::load(target.device))) {
+      if (attempt.protector != "all-of") tell_person(attempt.reason);
+      attempt = unlocker.by_all_of(target, parts, token.keyslots.front());
+      if (attempt.outcome == Outcome::opened) break;
+    }
+    return attempt;
+  });
+  // The latch must not find it busy.
+  protector.disconnect();
   askpass_.answered();
   return opened;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/protect/fido2.h"
+#include "core/unlock/all_of.h"
 #include "core/unlock/boot_list.h"
 #include "core/unlock/boot_report.h"
 #include "core/unlock/parallel.h"
@@ -50,10 +51,18 @@ class Boot {
   bool opened_here(const BootVolume& volume) const;
   void latch();
   void ask_person();
-  bool ask_for(Present& volume, std::vector<Secret>& typed, Fido2& keys);
+  // What one person has, for all volumes.
+  struct Helper {
+    Fido2& keys;
+    AllOf& parts;
+    std::vector<Secret> typed;
+  };
+  bool ask_for(Present& volume, Helper& helper);
+  bool by_what_is_held(Present& volume, Helper& helper);
   Fido2Person person(const Present& volume);
   bool try_secret(Present& volume, const Secret& secret);
   bool try_fido2(Present& volume, Fido2& keys);
+  bool try_parts(Present& volume, AllOf& parts);
   bool try_each_node(Present& volume, const char* protector,
                      const std::function<Attempt(const UnlockTarget&)>& open);
   bool must_not_ask() const;

@@ -221,5 +221,35 @@ TEST_F(AllOfTest, TheTpmAndAKeyOpenTogetherAndTheTpmsApprovalIsKeptFresh) {
   EXPECT_THAT(result.err, HasSubstr("not-mine"));
 }
 
+TEST_F(AllOfTest, EnrollAddsWhatThePolicyAsksForOrSaysTheCommand) {
+  test::Swtpm swtpm;
+  swtpm.extend(7, "firmware");
+  tcti = swtpm.tcti();
+  write_file(folder / "policy.toml",
+             "[group.default]\nrecovery = [\"recovery-key\", \"fido2+recovery-key\"]\n");
+  const Path first = ext4("first.img", 96);
+  const std::vector<std::string> enroll = {"enroll", "--yes", "--recovery-key-dir",
+                                           (folder / "new").native()};
+  const auto enroll_of = [&](const Path& image) {
+    std::vector<std::string> arguments = enroll;
+    arguments.push_back(image.native());
+    return arguments;
+  };
+  const Result alone = volseal(enroll_of(first));
+  ASSERT_EQ(alone.status, 0) << alone.err;
+  EXPECT_THAT(alone.err, HasSubstr("'volseal protector add fido2+recovery-key " +
+                                   std::filesystem::canonical(first).native() + "'"));
+
+  const Path second = ext4("second.img", 96);
+  Terminal terminal(command(enroll_of(second)));
+  terminal.answer("PIN of the FIDO2 key", "1234\n");
+  terminal.expect("opens with fido2+recovery-key, all of them");
+  EXPECT_EQ(terminal.wait(), 0) << terminal.shown();
+  const auto ways = listed(second);
+  EXPECT_TRUE(std::ranges::any_of(ways, [](const nlohmann::json& way) {
+    return way["kind"] == "fido2+recovery-key";
+  })) << ways;
+}
+
 }  // namespace
 }  // namespace volseal
