@@ -1,5 +1,7 @@
 // volseal escrow list|verify|open|renew: recovery keys that others keep.
+#include "cli/drills.h"
 #include "cli/escrow_list.h"
+#include "cli/escrow_open.h"
 #include "cli/escrows.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
@@ -12,8 +14,6 @@
 #include "core/base/escape.h"
 #include "core/base/log.h"
 #include "core/enroll/protectors.h"
-#include "core/escrow/cms.h"
-#include "core/escrow/recover.h"
 #include "core/luks/volume.h"
 #include "core/protect/recovery_key.h"
 #include "core/unlock/unlocker.h"
@@ -37,9 +37,7 @@ using Json = nlohmann::ordered_json;
 
 struct EscrowVerb {
   std::vector<std::string> volumes;
-  std::vector<std::string> blobs;
-  std::vector<std::string> keys;
-  std::vector<Path> pin_files;
+  EscrowKeys sealed;
   std::optional<Path> volume;
   std::optional<Path> key_file;
   std::optional<Path> output;
@@ -48,39 +46,6 @@ struct EscrowVerb {
   bool show = false;
   bool json = false;
 };
-
-// From the key's own file of passphrases or the last one, or asked for.
-escrow::AskPassphrase passphrase_of(const EscrowVerb& verb, std::size_t key) {
-  if (verb.pin_files.empty()) return [](const std::string& whose) { return ask_secret(whose); };
-  const Path file = verb.pin_files[std::min(key, verb.pin_files.size() - 1)];
-  return [file](const std::string&) { return std::optional(read_secret(file)); };
-}
-
-Secret open_blob(const std::string& name, const std::vector<escrow::PrivateKey>& keys) {
-  const escrow::Blob blob(read_file(name, escrow::largest_blob));
-  for (const escrow::PrivateKey& key : keys) {
-    if (auto content = blob.open(key)) return std::move(*content);
-  }
-  std::vector<std::string> people;
-  for (const std::string& person : blob.recipients()) people.push_back(escaped(person));
-  throw Error(Code::wrong_secret,
-              "open {}: none of the private keys is that of a recipient ({}), or it was changed",
-              escaped(name), fmt::join(people, "; "));
-}
-
-escrow::Recovered recovered(const EscrowVerb& verb) {
-  std::vector<escrow::PrivateKey> keys;
-  keys.reserve(verb.keys.size());
-  for (std::size_t i = 0; i < verb.keys.size(); ++i) {
-    keys.push_back(escrow::PrivateKey::load(verb.keys[i], passphrase_of(verb, i)));
-  }
-  std::vector<escrow::OpenedBlob> opened;
-  opened.reserve(verb.blobs.size());
-  for (const std::string& name : verb.blobs) {
-    opened.push_back({.name = name, .content = escrow::parse_content(open_blob(name, keys))});
-  }
-  return escrow::recover(opened);
-}
 
 // Where the volume is on this machine; nothing: not here.
 std::optional<Path> find_volume(const EscrowVerb& verb, const escrow::Recovered& recovered) {
@@ -118,7 +83,7 @@ int opened_keyslot(const Path& path, const escrow::Recovered& recovered) {
 }
 
 int verify(const EscrowVerb& verb, const Session& session) {
-  const escrow::Recovered key = recovered(verb);
+  const escrow::Recovered key = open_escrow(verb.sealed);
   const auto path = find_volume(verb, key);
   std::optional<int> slot;
   if (path) {
@@ -130,6 +95,7 @@ int verify(const EscrowVerb& verb, const Session& session) {
     }
   }
   record(session, "escrow.verify", slot ? "ok" : "not-here", path ? path->native() : "", key);
+  if (slot && path) record_drill(session.options, *path, *slot, Outcome::opened);
   if (verb.json) {
     const Json json = {{"schema", "volseal-escrow-verify/1"},
                        {"luks_uuid", key.luks_uuid},
@@ -161,7 +127,7 @@ void open(const EscrowVerb& verb, const Session& session) {
   if (verb.output && std::filesystem::exists(std::filesystem::symlink_status(*verb.output))) {
     throw Error(Code::usage, "open an escrow: {} is there already", verb.output->native());
   }
-  const escrow::Recovered key = recovered(verb);
+  const escrow::Recovered key = open_escrow(verb.sealed);
   // Nobody sees it before the log says so.
   record(session, "escrow.open", std::string(audit_started), "", key);
   if (verb.output) {
@@ -251,16 +217,10 @@ void add_escrow(CLI::App& app, Session& session) {
   verb->require_subcommand(1);
   auto options = std::make_shared<EscrowVerb>();
   const auto blobs = [options](CLI::App* sub) {
-    sub->add_option("BLOB", options->blobs, "what was escrowed; of shares as many as are needed")
+    sub->add_option("BLOB", options->sealed.blobs,
+                    "what was escrowed; of shares as many as are needed")
         ->required();
-    sub->add_option("--key", options->keys, "private key: a PEM file, or pkcs11:URI; once for each")
-        ->required()
-        ->allow_extra_args(false)
-        ->type_name("FILE|URI");
-    sub->add_option("--pin-file", options->pin_files,
-                    "passphrase of the private key or PIN of the token, in the order of the keys")
-        ->allow_extra_args(false)
-        ->type_name("FILE");
+    add_escrow_keys(*sub, options->sealed, true);
   };
 
   CLI::App* list_verb =

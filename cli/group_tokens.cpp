@@ -1,9 +1,13 @@
 #include "cli/group_tokens.h"
 
+#include "cli/world.h"
 #include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/log.h"
 #include "core/discover/discover.h"
 #include "core/luks/volume.h"
 #include "core/unlock/unlocker.h"
+#include "tpm/connection.h"
 #include "tpm/sealed_group.h"
 
 #include <algorithm>
@@ -78,6 +82,37 @@ std::vector<TokenSync> sync_tokens(const std::vector<Path>& volumes, const std::
   results.reserve(volumes.size());
   for (const Path& volume : volumes) results.push_back(sync_token(volume, group, sealed));
   return results;
+}
+
+bool sync_group(const std::string& group, const std::vector<Path>& more,
+                const std::string& sealed) {
+  bool good = true;
+  std::size_t changed = 0;
+  const auto results = sync_tokens(volumes_of_group(group, more), group, sealed);
+  for (const TokenSync& result : results) {
+    changed += result.changed ? 1 : 0;
+    if (result.failure.empty()) continue;
+    good &= result.foreign;
+    log::warning("the token of {} was not updated: {}", escaped(result.volume.native()),
+                 escaped(result.failure, 512));
+  }
+  log::note("group {}: {} of {} volumes updated", group, changed, results.size());
+  return good;
+}
+
+bool approve_boot(const Options& options, const std::string& group, const std::vector<Path>& more,
+                  const tpm::ApproveOptions& how) {
+  const AuditLog audit(audit_log_of(options), "tpm");
+  audit.record({.action = "tpm.approve", .outcome = std::string(audit_started), .group = group});
+  std::string sealed;
+  {
+    tpm::Connection connection = tpm::Connection::connect(options.tcti);
+    sealed = tpm::approve_state(connection, tpm::GroupState(options.state, group), how);
+  }
+  const bool good = sync_group(group, more, sealed);
+  audit.record({.action = "tpm.approve", .outcome = good ? "ok" : "failed", .group = group});
+  log::note("group {}: this boot's measurements are approved", group);
+  return good;
 }
 
 }  // namespace volseal

@@ -1,7 +1,9 @@
 // The tokens of a group's volumes, and bringing them up to date with the group's master copy.
 #pragma once
 
+#include "cli/verb.h"
 #include "core/base/file.h"
+#include "tpm/approval.h"
 
 #include <string>
 #include <vector>
@@ -24,5 +26,14 @@ std::vector<Path> volumes_of_group(const std::string& group, const std::vector<P
 // write is atomic.
 std::vector<TokenSync> sync_tokens(const std::vector<Path>& volumes, const std::string& group,
                                    const std::string& sealed);
+
+// As sync_tokens() for all volumes of the group, with words for the person; false where one of ours
+// could not be written.
+bool sync_group(const std::string& group, const std::vector<Path>& more, const std::string& sealed);
+
+// This boot's measurements are approved, and logged; false where a volume did not get the approval.
+// Throws as tpm::approve_state().
+bool approve_boot(const Options& options, const std::string& group, const std::vector<Path>& more,
+                  const tpm::ApproveOptions& how);
 
 }  // namespace volseal

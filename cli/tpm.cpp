@@ -52,22 +52,6 @@ void record(const Session& session, const std::string& action, const std::string
       .record({.action = action, .outcome = outcome, .group = group});
 }
 
-// Writes the new text into every volume of the group; false where one of them could not be written.
-bool sync(const TpmOptions& options, const std::string& group, const std::string& sealed) {
-  bool good = true;
-  std::size_t changed = 0;
-  const auto results = sync_tokens(volumes_of_group(group, options.volumes), group, sealed);
-  for (const TokenSync& result : results) {
-    changed += result.changed ? 1 : 0;
-    if (result.failure.empty()) continue;
-    good &= result.foreign;
-    log::warning("the token of {} was not updated: {}", escaped(result.volume.native()),
-                 escaped(result.failure, 512));
-  }
-  log::note("group {}: {} of {} volumes updated", group, changed, results.size());
-  return good;
-}
-
 [[noreturn]] void throw_unsynced(const std::string& doing, const std::string& group) {
   throw Error(
       Code::unsafe,
@@ -111,17 +95,9 @@ void explain(const TpmOptions& options, Session& session) {
 void approve(const TpmOptions& options, const Session& session) {
   bool good = true;
   for (const std::string& group : chosen_groups(options, session)) {
-    record(session, "tpm.approve", group, std::string(audit_started));
-    std::string sealed;
-    {
-      tpm::Connection connection = tpm::Connection::connect(session.options.tcti);
-      sealed = tpm::approve_state(
-          connection, tpm::GroupState(session.options.state, group),
-          {.allow_unmeasured = options.allow_unmeasured, .drop_oldest = options.drop_oldest});
-    }
-    good &= sync(options, group, sealed);
-    record(session, "tpm.approve", group, good ? "ok" : "failed");
-    log::note("group {}: this boot's measurements are approved", group);
+    good &= approve_boot(
+        session.options, group, options.volumes,
+        {.allow_unmeasured = options.allow_unmeasured, .drop_oldest = options.drop_oldest});
   }
   if (!good) {
     throw Error(Code::io,
@@ -133,7 +109,7 @@ void approve(const TpmOptions& options, const Session& session) {
 // Second phase of what begin_revocation() or begin_pin_change() began.
 void finish(const TpmOptions& options, const Session& session, const std::string& doing,
             const std::string& group, const std::string& sealed) {
-  if (!sync(options, group, sealed)) throw_unsynced(doing, group);
+  if (!sync_group(group, options.volumes, sealed)) throw_unsynced(doing, group);
   tpm::Connection connection = tpm::Connection::connect(session.options.tcti);
   tpm::finish_revocation(connection, tpm::GroupState(session.options.state, group));
 }
@@ -193,7 +169,7 @@ void change_pin(const TpmOptions& options, const Session& session) {
 void sync_only(const TpmOptions& options, const Session& session) {
   for (const std::string& group : chosen_groups(options, session)) {
     const auto sealed = tpm::GroupState(session.options.state, group).sealed();
-    if (sealed && !sync(options, group, *sealed)) {
+    if (sealed && !sync_group(group, options.volumes, *sealed)) {
       throw Error(Code::io, "bring the tokens of group {} up to date", group);
     }
   }

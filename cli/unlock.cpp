@@ -5,6 +5,7 @@
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
+#include "cli/unlock_target.h"
 #include "cli/verb.h"
 #include "cli/world.h"
 #include "core/base/error.h"
@@ -65,26 +66,9 @@ std::vector<UnlockTarget> targets_of_crypttab(const DeviceGraph& graph) {
   return targets;
 }
 
-// The mapping's name: --name, else the line of crypttab, else luks-UUID as systemd and udisks do.
 UnlockTarget target_of(const std::string& volume, const UnlockOptions& options) {
-  UnlockTarget target{.device = volume, .mapping = options.name};
-  if (options.test) {
-    target.mapping.clear();
-    return target;
-  }
-  const LuksHeader header = [&] {
-    const Volume loaded = Volume::load(volume);
-    LuksHeader found;
-    found.uuid = loaded.uuid();
-    return found;
-  }();
-  for (const CrypttabEntry& entry : load_crypttab("/etc/crypttab")) {
-    if (uuid_in(entry.source) != header.uuid && entry.source != volume) continue;
-    target.options = activate_options(entry.options);
-    if (target.mapping.empty()) target.mapping = entry.name;
-  }
-  if (target.mapping.empty()) target.mapping = "luks-" + header.uuid;
-  return target;
+  if (options.test) return {.device = volume, .mapping = ""};
+  return unlock_target(volume, options.name);
 }
 
 class UnlockRun {
@@ -135,6 +119,7 @@ class UnlockRun {
     const bool may_ask =
         !options_.key_file && !options_.json && !options_.listed && can_ask() && may_go_on(attempt);
     if (may_ask) ask_person(target, attempt);
+    if (!options_.test) offer_replacement(attempt);
     return exit_status_for(attempt.outcome);
   }
 
@@ -165,6 +150,16 @@ class UnlockRun {
       attempt = Unlocker::by_secret(target, *typed);
       tell(attempt);
     }
+  }
+
+  // A key that was typed is known to one more camera, clipboard or person. Nothing is done by
+  // itself.
+  void offer_replacement(const Attempt& attempt) const {
+    const bool used = attempt.protector.find("recovery-key") != std::string::npos;
+    if (attempt.outcome != Outcome::opened || !used || options_.json) return;
+    print_err(
+        "volseal: the recovery key was used: 'volseal recover --replace {}' makes a new one\n",
+        escaped(attempt.device.native()));
   }
 
   // What looks tampered with is not offered for typing.

@@ -1,0 +1,138 @@
+#include "cli/recover_tpm.h"
+
+#include "cli/attempt.h"
+#include "cli/group_tokens.h"
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "core/base/error.h"
+#include "core/base/escape.h"
+#include "core/base/log.h"
+#include "tpm/approval.h"
+#include "tpm/connection.h"
+#include "tpm/state.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace volseal {
+
+bool TpmRecovery::agrees(const std::string& question) const {
+  return yes_ || (can_ask() && confirm(question));
+}
+
+std::optional<GroupMaterial> TpmRecovery::put_right(Volume& volume, const Attempt& refused,
+                                                    const Secret& passphrase) {
+  const std::string& group = refused.group;
+  const std::string name = escaped(volume.path().native());
+  try {
+    switch (refused.outcome) {
+      case Outcome::policy_mismatch: return approve(volume, group);
+      case Outcome::revoked: return sync(volume, group);
+      case Outcome::not_mine:
+      case Outcome::damaged:
+      case Outcome::wrong_secret: return enroll_anew(volume, group, passphrase);
+      case Outcome::opened:
+      case Outcome::needs_pin:
+      case Outcome::wrong_pin:
+      case Outcome::locked_out:
+      case Outcome::forged:
+      case Outcome::tampered:
+      case Outcome::unavailable:
+      case Outcome::no_key:
+      case Outcome::pulled_out:
+      case Outcome::no_touch:
+      case Outcome::no_pin:
+      case Outcome::pin_blocked:
+        print_err("volseal: the TPM of {} is left as it is: {}\n", name, hint_for(refused.outcome));
+        return std::nullopt;
+    }
+  } catch (const Error& error) {
+    // The volume is open; what follows can be done later.
+    print_err("volseal: the TPM does not open {} yet: {}\n", name, on_one_line(error.what()));
+  }
+  return std::nullopt;
+}
+
+std::optional<GroupMaterial> TpmRecovery::material(const Volume& volume, const AskPin& ask_pin) {
+  const auto found = volume.version() == 2 ? find_group_token(volume) : std::nullopt;
+  if (!found) return std::nullopt;
+  GroupKey key = groups_.protector().recover(found->token.sealed, ask_pin);
+  if (key.outcome != Outcome::opened) return std::nullopt;
+  return GroupMaterial{.sealed = found->token.sealed, .secret = std::move(key.secret)};
+}
+
+std::optional<GroupMaterial> TpmRecovery::approve(const Volume& volume, const std::string& group) {
+  if (!approved_.contains(group)) {
+    const std::string question = fmt::format(
+        "The measurements of this boot are not approved for group {} ('volseal tpm explain' says "
+        "what changed). If the change is yours: approve them?",
+        escaped(group));
+    if (!agrees(question)) {
+      print_err("volseal: nothing was approved; 'volseal tpm approve' does it later\n");
+      return std::nullopt;
+    }
+    if (!approve_boot(options_, group, {volume.path()}, {})) return std::nullopt;
+    approved_.insert(group);
+  }
+  return opened(volume);
+}
+
+std::optional<GroupMaterial> TpmRecovery::sync(const Volume& volume, const std::string& group) {
+  const auto sealed = tpm::GroupState(options_.state, group).sealed();
+  if (!sealed || !sync_group(group, {volume.path()}, *sealed)) return std::nullopt;
+  return opened(volume);
+}
+
+std::optional<GroupMaterial> TpmRecovery::enroll_anew(Volume& volume, const std::string& group,
+                                                      const Secret& passphrase) {
+  const std::string name = escaped(volume.path().native());
+  if (!agrees(
+          fmt::format("This TPM cannot open {}: it was replaced or cleared, or the volume comes "
+                      "from another machine. Enroll this TPM?",
+                      name))) {
+    print_err("volseal: this TPM was not enrolled; 'volseal protector add tpm {}' does it later\n",
+              name);
+    return std::nullopt;
+  }
+  const tpm::GroupState state(options_.state, group);
+  if (state.sealed()) {
+    tpm::Connection connection = tpm::Connection::connect(options_.tcti);
+    // What another TPM had sealed for this group opens nothing here.
+    if (!tpm::group_status(connection, state).our_tpm) {
+      log::note("group {} begins anew; what there was is in {}", escaped(group),
+                state.set_aside().native());
+    }
+  }
+  GroupMaterial material = groups_.open(group);
+  // Other ways in are there: one of them has just opened it.
+  if (const auto old = find_group_token(volume)) {
+    for (const int slot : old->token.keyslots) remove_protector(volume, slot);
+  }
+  const AuditLog audit(audit_log_of(options_), "recover");
+  const auto event = [&](std::string_view outcome) {
+    return Event{.action = "protector.add",
+                 .outcome = std::string(outcome),
+                 .volume = volume.path().native(),
+                 .luks_uuid = volume.uuid(),
+                 .group = group,
+                 .detail = {{"kind", "tpm"}}};
+  };
+  audit.record(event(audit_started));
+  add_group_protector(volume, &passphrase, group, material, "full");
+  bind_fully(volume, material);
+  prove_group_protector(volume.path(), groups_.protector());
+  audit.record(event("ok"));
+  print_err("volseal: this TPM opens {} from now on\n", name);
+  return material;
+}
+
+std::optional<GroupMaterial> TpmRecovery::opened(const Volume& volume) {
+  // The token as it is now.
+  auto found = material(Volume::load(volume.path()), pin_from_terminal());
+  print_err("volseal: the TPM {} {}\n",
+            found ? "opens again:" : "does not open yet:", escaped(volume.path().native()));
+  return found;
+}
+
+}  // namespace volseal

@@ -1,0 +1,43 @@
+// The TPM at the end of a recovery: this boot approved, or the volume enrolled anew.
+#pragma once
+
+#include "cli/world.h"
+#include "core/luks/volume.h"
+#include "core/unlock/unlocker.h"
+
+#include <optional>
+#include <set>
+#include <string>
+
+namespace volseal {
+
+class TpmRecovery {
+ public:
+  // `yes`: nobody is asked.
+  TpmRecovery(const Options& options, Groups& groups, bool yes)
+      : options_(options), groups_(groups), yes_(yes) {}
+
+  // `refused`: how the TPM's attempt ended, opened excepted; `passphrase` opens the volume. What
+  // cannot be put right is said and is no error: the volume is open. Afterwards the group's secret,
+  // where the TPM opens again.
+  std::optional<GroupMaterial> put_right(Volume& volume, const Attempt& refused,
+                                         const Secret& passphrase);
+
+  // The group's secret where the TPM gives it, without a word where not.
+  std::optional<GroupMaterial> material(const Volume& volume, const AskPin& ask_pin = {});
+
+ private:
+  std::optional<GroupMaterial> approve(const Volume& volume, const std::string& group);
+  std::optional<GroupMaterial> sync(const Volume& volume, const std::string& group);
+  std::optional<GroupMaterial> enroll_anew(Volume& volume, const std::string& group,
+                                           const Secret& passphrase);
+  std::optional<GroupMaterial> opened(const Volume& volume);
+  bool agrees(const std::string& question) const;
+
+  const Options& options_;
+  Groups& groups_;
+  bool yes_;
+  std::set<std::string> approved_;  // groups, in this run
+};
+
+}  // namespace volseal
