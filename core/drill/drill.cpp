@@ -27,11 +27,14 @@ struct Member {
   const char* name;
   std::string Drill::* text;
 };
-constexpr std::array members = {
-    Member{"luks_uuid", &Drill::luks_uuid}, Member{"fingerprint", &Drill::fingerprint},
-    Member{"kind", &Drill::kind},           Member{"volume", &Drill::volume},
-    Member{"opened", &Drill::opened},       Member{"tried", &Drill::tried},
-    Member{"outcome", &Drill::outcome},     Member{"person", &Drill::person}};
+constexpr std::array members = {Member{.name = "luks_uuid", .text = &Drill::luks_uuid},
+                                Member{.name = "fingerprint", .text = &Drill::fingerprint},
+                                Member{.name = "kind", .text = &Drill::kind},
+                                Member{.name = "volume", .text = &Drill::volume},
+                                Member{.name = "opened", .text = &Drill::opened},
+                                Member{.name = "tried", .text = &Drill::tried},
+                                Member{.name = "outcome", .text = &Drill::outcome},
+                                Member{.name = "person", .text = &Drill::person}};
 
 Drill drill_of(const Json& json) {
   if (!json.is_object() || json.size() != members.size() + 1)

@@ -20,9 +20,10 @@ std::string asking_for(std::string_view what, const AllOfToken& token, const Vol
 
 }  // namespace
 
-AllOf::Given AllOf::recovery_key(const AllOfToken& token, const Volume& volume) const {
+AllOf::Given AllOf::recovery_key(const AllOfToken& token, const Bytes& check,
+                                 const Volume& volume) const {
   const auto is_right = [&](const Secret& key) {
-    return equal_macs(recovery_key_check(token, key, volume.uuid()), *token.recovery_key);
+    return equal_macs(recovery_key_check(token, key, volume.uuid()), check);
   };
   if (!recovery_key_.empty() && is_right(recovery_key_))
     return {.outcome = Outcome::opened, .reason = "", .secret = recovery_key_.clone()};
@@ -52,29 +53,33 @@ AllOf::Given AllOf::passphrase(const AllOfToken& token, const Volume& volume) {
   return {.outcome = Outcome::opened, .reason = "", .secret = std::move(*typed)};
 }
 
+AllOf::Given AllOf::tpm(const AllOfToken::Tpm& part, const Volume& volume, const KeyOf& key_of) {
+  const GroupKey& group = key_of(part.sealed);
+  if (group.outcome != Outcome::opened)
+    return {.outcome = group.outcome, .reason = group.reason, .secret = {}};
+  if (!equal_macs(binding_mac(group.secret, volume.binding_text("full")), part.binding)) {
+    return {.outcome = Outcome::tampered,
+            .reason =
+                "the header is not the one that was enrolled: its segments, cipher or volume "
+                "key differ",
+            .secret = {}};
+  }
+  return {.outcome = Outcome::opened, .reason = "", .secret = group.secret.clone()};
+}
+
+AllOf::Given AllOf::fido2(const Fido2Token& part) {
+  Fido2Answer answer = keys_.open(std::vector{part});
+  return {.outcome = answer.outcome,
+          .reason = std::move(answer.reason),
+          .secret = std::move(answer.passphrase)};
+}
+
 AllOf::Given AllOf::give(Part part, const AllOfToken& token, const Volume& volume,
                          const KeyOf& key_of) {
   switch (part) {
-    case Part::tpm: {
-      const GroupKey& group = key_of(token.tpm->sealed);
-      if (group.outcome != Outcome::opened)
-        return {.outcome = group.outcome, .reason = group.reason, .secret = {}};
-      if (!equal_macs(binding_mac(group.secret, volume.binding_text("full")), token.tpm->binding)) {
-        return {.outcome = Outcome::tampered,
-                .reason =
-                    "the header is not the one that was enrolled: its segments, cipher or "
-                    "volume key differ",
-                .secret = {}};
-      }
-      return {.outcome = Outcome::opened, .reason = "", .secret = group.secret.clone()};
-    }
-    case Part::fido2: {
-      Fido2Answer answer = keys_.open(std::vector{*token.fido2});
-      return {.outcome = answer.outcome,
-              .reason = std::move(answer.reason),
-              .secret = std::move(answer.passphrase)};
-    }
-    case Part::recovery_key: return recovery_key(token, volume);
+    case Part::tpm: return tpm(token.tpm.value(), volume, key_of);
+    case Part::fido2: return fido2(token.fido2.value());
+    case Part::recovery_key: return recovery_key(token, token.recovery_key.value(), volume);
     case Part::passphrase: return passphrase(token, volume);
   }
   return {};

@@ -44,7 +44,9 @@ class AllOf {
     Secret secret;
   };
   Given give(Part part, const AllOfToken& token, const Volume& volume, const KeyOf& key_of);
-  Given recovery_key(const AllOfToken& token, const Volume& volume) const;
+  static Given tpm(const AllOfToken::Tpm& part, const Volume& volume, const KeyOf& key_of);
+  Given fido2(const Fido2Token& part);
+  Given recovery_key(const AllOfToken& token, const Bytes& check, const Volume& volume) const;
   Given passphrase(const AllOfToken& token, const Volume& volume);
 
   Fido2& keys_;
