@@ -178,7 +178,7 @@ void renew(const EscrowVerb& verb, const Session& session) {
   const std::vector<int> old = recovery_keyslots(volume);
   Groups groups(session.options, policy);
   Fido2 keys(person_at_terminal());
-  const WayIn existing = way_in(verb.key_file, volume, groups, keys);
+  const Secret existing = way_in(verb.key_file, volume, groups, keys);
   const auto event = [&](const std::string& outcome) {
     return Event{.action = "escrow.renew",
                  .outcome = outcome,
@@ -188,7 +188,7 @@ void renew(const EscrowVerb& verb, const Session& session) {
   };
   audit.record(event(std::string(audit_started)));
   const Secret key = new_recovery_key();
-  const int slot = add_recovery_key(volume, &existing.passphrase, key);
+  const int slot = add_recovery_key(volume, &existing, key);
   try {
     note_escrow(volume, slot, escrows.deposit(group, path.native(), volume.uuid(), key));
     if (escrows.shows(group) && can_ask()) hand_over_on_terminal(path.native(), volume.uuid(), key);
@@ -198,8 +198,6 @@ void renew(const EscrowVerb& verb, const Session& session) {
   }
   // The new key opens and others have it: only now do the old ones go. A cut leaves both.
   for (const int gone : old) remove_protector(volume, gone);
-  // Known from now on, and not reported as a keyslot that somebody added.
-  if (existing.material) bind_fully(volume, *existing.material);
   audit.record(event("ok"));
   print_err(
       "volseal: keyslot {} of {} has the new recovery key{}; header backups still hold the old: "

@@ -122,7 +122,7 @@ void add_fido2_to(const ProtectorOptions& options, const Session& session) {
   Groups groups(session.options, policy);
   Fido2 keys(person_at_terminal(options.pin_file));
   std::vector<Volume> volumes;
-  std::vector<WayIn> ways;
+  std::vector<Secret> ways;
   for (const Path& path : options.volumes) {
     volumes.push_back(load_for_token(path, "fido2"));
     ways.push_back(way_in(options.key_file, volumes.back(), groups, keys));
@@ -135,10 +135,8 @@ void add_fido2_to(const ProtectorOptions& options, const Session& session) {
   for (std::size_t i = 0; i < volumes.size(); ++i) {
     Volume& volume = volumes[i];
     record_protector(session, "protector.add", "started", volume, "fido2");
-    const int slot = add_fido2(volume, &ways[i].passphrase, enrolled.token, enrolled.passphrase);
+    const int slot = add_fido2(volume, &ways[i], enrolled.token, enrolled.passphrase);
     prove_fido2(volume.path(), slot, keys);
-    // Known from now on, and not reported as a keyslot that somebody added.
-    if (const auto& material = ways[i].material) bind_fully(volume, *material);
     record_protector(session, "protector.add", "ok", volume, "fido2");
     print_err("volseal: keyslot {} of {} opens with the FIDO2 key\n", slot,
               escaped(volume.path().native()));
@@ -157,7 +155,7 @@ void add_protector_to(ProtectorOptions options, const Session& session) {
   const Policy policy = load_policy(session.options.policy);
   Groups groups(session.options, policy);
   Fido2 keys(person_at_terminal(options.pin_file));
-  const Secret existing = way_in(options.key_file, volume, groups, keys).passphrase;
+  const Secret existing = way_in(options.key_file, volume, groups, keys);
   record_protector(session, "protector.add", "started", volume, options.kind,
                    options.kind == "tpm" ? options.group : "");
 
@@ -169,8 +167,6 @@ void add_protector_to(ProtectorOptions options, const Session& session) {
   } else {
     const GroupMaterial material = groups.open(options.group);
     slot = add_group_protector(volume, &existing, options.group, material, "full");
-    // Its own keyslot belongs to what is known from now on.
-    bind_fully(volume, material);
     prove_group_protector(options.volume, groups.protector());
   }
   record_protector(session, "protector.add", "ok", volume, options.kind,

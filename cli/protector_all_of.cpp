@@ -130,7 +130,7 @@ void add_all_of_to(const ProtectorOptions& options, const Session& session) {
   Groups groups(session.options, policy);
   Fido2 keys(person_at_terminal(options.pin_file));
   std::vector<Volume> volumes;
-  std::vector<WayIn> ways;
+  std::vector<Secret> ways;
   for (const Path& path : options.volumes) {
     volumes.push_back(load_for_token(path, options.kind));
     ways.push_back(way_in(options.key_file, volumes.back(), groups, keys));
@@ -143,7 +143,7 @@ void add_all_of_to(const ProtectorOptions& options, const Session& session) {
       Volume& volume = volumes[i];
       record_protector(session, "protector.add", "started", volume, kind);
       const AllOfToken token = token_for(volume, parts, options.group);
-      slots.push_back(add_all_of(volume, &ways[i].passphrase, token,
+      slots.push_back(add_all_of(volume, &ways[i], token,
                                  all_of_passphrase(token, parts.secrets, volume.uuid())));
       prove_all_of(volume, slots.back(), parts, groups, keys);
     }
@@ -154,8 +154,6 @@ void add_all_of_to(const ProtectorOptions& options, const Session& session) {
     throw;
   }
   for (std::size_t i = 0; i < volumes.size(); ++i) {
-    // Known from now on, and not reported as a keyslot that somebody added.
-    if (const auto& material = ways[i].material) bind_fully(volumes[i], *material);
     record_protector(session, "protector.add", "ok", volumes[i], kind);
     print_err("volseal: keyslot {} of {} opens with {}, all of them\n", slots[i],
               escaped(volumes[i].path().native()), kind);

@@ -167,15 +167,12 @@ class RecoverRun {
     if (!opened.opened()) return exit_status_for(opened.attempt.outcome);
     const std::string group = token ? token->token.group : options_.group;
     if (!options_.replace) map(volume, opened);
-    std::optional<GroupMaterial> material;
     if (tpm) {
-      material = tpm_.put_right(volume, *tpm, opened.passphrase);
+      tpm_.put_right(volume, *tpm, opened.passphrase);
       // Its token may have been written by others meanwhile.
       volume = Volume::load(path);
-    } else {
-      material = tpm_.material(volume);
     }
-    if (opened.used_recovery_key()) replace(volume, opened, group, material);
+    if (opened.used_recovery_key()) replace(volume, opened, group);
     return exit_status::good;
   }
 
@@ -268,8 +265,7 @@ class RecoverRun {
     print_out(fmt::format("{} opened as {}\n", escaped(path.native()), target.mapping));
   }
 
-  void replace(Volume& volume, const OpenedBy& opened, const std::string& group,
-               const std::optional<GroupMaterial>& material) {
+  void replace(Volume& volume, const OpenedBy& opened, const std::string& group) {
     if (options_.keep_key) {
       print_err(
           "volseal: the recovery key was used and stays: 'volseal recover --replace {}' makes a "
@@ -277,7 +273,7 @@ class RecoverRun {
           escaped(volume.path().native()));
       return;
     }
-    replacer_.replace(volume, opened, group, material);
+    replacer_.replace(volume, opened, group);
   }
 
   const RecoverOptions& options_;

@@ -21,8 +21,7 @@ bool TpmRecovery::agrees(const std::string& question) const {
   return yes_ || (can_ask() && confirm(question));
 }
 
-std::optional<GroupMaterial> TpmRecovery::put_right(Volume& volume, const Attempt& refused,
-                                                    const Secret& passphrase) {
+void TpmRecovery::put_right(Volume& volume, const Attempt& refused, const Secret& passphrase) {
   const std::string& group = refused.group;
   const std::string name = escaped(volume.path().native());
   try {
@@ -45,24 +44,15 @@ std::optional<GroupMaterial> TpmRecovery::put_right(Volume& volume, const Attemp
       case Outcome::no_pin:
       case Outcome::pin_blocked:
         print_err("volseal: the TPM of {} is left as it is: {}\n", name, hint_for(refused.outcome));
-        return std::nullopt;
+        return;
     }
   } catch (const Error& error) {
     // The volume is open; what follows can be done later.
     print_err("volseal: the TPM does not open {} yet: {}\n", name, on_one_line(error.what()));
   }
-  return std::nullopt;
 }
 
-std::optional<GroupMaterial> TpmRecovery::material(const Volume& volume, const AskPin& ask_pin) {
-  const auto found = volume.version() == 2 ? find_group_token(volume) : std::nullopt;
-  if (!found) return std::nullopt;
-  GroupKey key = groups_.protector().recover(found->token.sealed, ask_pin);
-  if (key.outcome != Outcome::opened) return std::nullopt;
-  return GroupMaterial{.sealed = found->token.sealed, .secret = std::move(key.secret)};
-}
-
-std::optional<GroupMaterial> TpmRecovery::approve(const Volume& volume, const std::string& group) {
+void TpmRecovery::approve(const Volume& volume, const std::string& group) {
   if (!approved_.contains(group)) {
     const std::string question = fmt::format(
         "The measurements of this boot are not approved for group {} ('volseal tpm explain' says "
@@ -70,22 +60,21 @@ std::optional<GroupMaterial> TpmRecovery::approve(const Volume& volume, const st
         escaped(group));
     if (!agrees(question)) {
       print_err("volseal: nothing was approved; 'volseal tpm approve' does it later\n");
-      return std::nullopt;
+      return;
     }
-    if (!approve_boot(options_, group, {volume.path()}, {})) return std::nullopt;
+    if (!approve_boot(options_, group, {volume.path()}, {})) return;
     approved_.insert(group);
   }
-  return opened(volume);
+  say_whether_it_opens(volume);
 }
 
-std::optional<GroupMaterial> TpmRecovery::sync(const Volume& volume, const std::string& group) {
+void TpmRecovery::sync(const Volume& volume, const std::string& group) {
   const auto sealed = tpm::GroupState(options_.state, group).sealed();
-  if (!sealed || !sync_group(group, {volume.path()}, *sealed)) return std::nullopt;
-  return opened(volume);
+  if (!sealed || !sync_group(group, {volume.path()}, *sealed)) return;
+  say_whether_it_opens(volume);
 }
 
-std::optional<GroupMaterial> TpmRecovery::enroll_anew(Volume& volume, const std::string& group,
-                                                      const Secret& passphrase) {
+void TpmRecovery::enroll_anew(Volume& volume, const std::string& group, const Secret& passphrase) {
   const std::string name = escaped(volume.path().native());
   if (!agrees(
           fmt::format("This TPM cannot open {}: it was replaced or cleared, or the volume comes "
@@ -93,7 +82,7 @@ std::optional<GroupMaterial> TpmRecovery::enroll_anew(Volume& volume, const std:
                       name))) {
     print_err("volseal: this TPM was not enrolled; 'volseal protector add tpm {}' does it later\n",
               name);
-    return std::nullopt;
+    return;
   }
   const tpm::GroupState state(options_.state, group);
   if (state.sealed()) {
@@ -104,7 +93,7 @@ std::optional<GroupMaterial> TpmRecovery::enroll_anew(Volume& volume, const std:
                 state.set_aside().native());
     }
   }
-  GroupMaterial material = groups_.open(group);
+  const GroupMaterial material = groups_.open(group);
   // Other ways in are there: one of them has just opened it.
   if (const auto old = find_group_token(volume)) {
     for (const int slot : old->token.keyslots) remove_protector(volume, slot);
@@ -120,19 +109,19 @@ std::optional<GroupMaterial> TpmRecovery::enroll_anew(Volume& volume, const std:
   };
   audit.record(event(audit_started));
   add_group_protector(volume, &passphrase, group, material, "full");
-  bind_fully(volume, material);
   prove_group_protector(volume.path(), groups_.protector());
   audit.record(event("ok"));
   print_err("volseal: this TPM opens {} from now on\n", name);
-  return material;
 }
 
-std::optional<GroupMaterial> TpmRecovery::opened(const Volume& volume) {
+void TpmRecovery::say_whether_it_opens(const Volume& volume) {
   // The token as it is now.
-  auto found = material(Volume::load(volume.path()), pin_from_terminal());
+  const auto found = find_group_token(Volume::load(volume.path()));
+  const bool opens =
+      found && groups_.protector().recover(found->token.sealed, pin_from_terminal()).outcome ==
+                   Outcome::opened;
   print_err("volseal: the TPM {} {}\n",
-            found ? "opens again:" : "does not open yet:", escaped(volume.path().native()));
-  return found;
+            opens ? "opens again:" : "does not open yet:", escaped(volume.path().native()));
 }
 
 }  // namespace volseal

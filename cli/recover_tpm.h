@@ -18,20 +18,14 @@ class TpmRecovery {
       : options_(options), groups_(groups), yes_(yes) {}
 
   // `refused`: how the TPM's attempt ended, opened excepted; `passphrase` opens the volume. What
-  // cannot be put right is said and is no error: the volume is open. Afterwards the group's secret,
-  // where the TPM opens again.
-  std::optional<GroupMaterial> put_right(Volume& volume, const Attempt& refused,
-                                         const Secret& passphrase);
-
-  // The group's secret where the TPM gives it, without a word where not.
-  std::optional<GroupMaterial> material(const Volume& volume, const AskPin& ask_pin = {});
+  // cannot be put right is said and is no error: the volume is open.
+  void put_right(Volume& volume, const Attempt& refused, const Secret& passphrase);
 
  private:
-  std::optional<GroupMaterial> approve(const Volume& volume, const std::string& group);
-  std::optional<GroupMaterial> sync(const Volume& volume, const std::string& group);
-  std::optional<GroupMaterial> enroll_anew(Volume& volume, const std::string& group,
-                                           const Secret& passphrase);
-  std::optional<GroupMaterial> opened(const Volume& volume);
+  void approve(const Volume& volume, const std::string& group);
+  void sync(const Volume& volume, const std::string& group);
+  void enroll_anew(Volume& volume, const std::string& group, const Secret& passphrase);
+  void say_whether_it_opens(const Volume& volume);
   bool agrees(const std::string& question) const;
 
   const Options& options_;

@@ -114,8 +114,7 @@ void KeyReplacer::hand_over(Volume& volume, int slot, const Secret& key, const s
   if (!to_.page.folder && !to_.folder) hand_over_on_terminal(path, uuid, key, together_with);
 }
 
-int KeyReplacer::replace(Volume& volume, const OpenedBy& used, const std::string& group,
-                         const std::optional<GroupMaterial>& material) {
+int KeyReplacer::replace(Volume& volume, const OpenedBy& used, const std::string& group) {
   const bool is_part = used.parts.has_value();
   require_ready(group, is_part);
   const std::string others = is_part ? other_parts(*used.parts) : "";
@@ -126,8 +125,6 @@ int KeyReplacer::replace(Volume& volume, const OpenedBy& used, const std::string
   const int slot = replacement_.carry_out(
       volume, old, [&] { return add_with_new_key(volume, used, key); },
       [&](int fresh) { hand_over(volume, fresh, key, group, others); });
-  // Known from now on, and not reported as a keyslot that somebody added.
-  if (material) bind_fully(volume, *material);
   record_protector(session_, "recovery-key.replace", "ok", volume, used.attempt.protector, group);
   print_err(
       "volseal: keyslot {0} of {1} has the new recovery key, keyslot {2} is gone; header backups "

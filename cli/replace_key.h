@@ -27,10 +27,9 @@ class KeyReplacer {
   void finish(Volume& volume);
   // Somebody can take the key. Throws Error{usage, escrow_refused} where nobody can.
   void require_ready(const std::string& group, bool is_part);
-  // The new key was proven and handed over before the old one is removed. `material`: the group's,
-  // where it is known; then the new keyslot is known to the TPM's token. Returns the new keyslot.
-  int replace(Volume& volume, const OpenedBy& used, const std::string& group,
-              const std::optional<GroupMaterial>& material);
+  // The new key was proven and handed over before the old one is removed. Returns the new
+  // keyslot.
+  int replace(Volume& volume, const OpenedBy& used, const std::string& group);
 
  private:
   void hand_over(Volume& volume, int slot, const Secret& key, const std::string& group,

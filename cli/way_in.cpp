@@ -17,7 +17,7 @@ namespace volseal {
 namespace {
 
 // Nothing: not by all parts of one of its tokens; what was wrong has been said.
-std::optional<WayIn> by_all_of(const Volume& volume, Groups& groups, Fido2& keys) {
+std::optional<Secret> by_all_of(const Volume& volume, Groups& groups, Fido2& keys) {
   AllOf parts(keys, [](const std::string& prompt) { return ask_secret(prompt); });
   Unlocker unlocker(groups.protector(), pin_from_terminal());
   for (const AllOfToken& token : find_all_of_tokens(volume)) {
@@ -26,7 +26,7 @@ std::optional<WayIn> by_all_of(const Volume& volume, Groups& groups, Fido2& keys
         token, volume,
         [&](const std::string& sealed) -> const GroupKey& { return unlocker.key_of(sealed); });
     if (gathered.outcome == Outcome::opened && volume.opens_with(gathered.passphrase)) {
-      return WayIn{.passphrase = std::move(gathered.passphrase), .material = {}};
+      return std::move(gathered.passphrase);
     }
     print_err(
         "volseal: {} by {}: {}\n", escaped(volume.path().native()), token.name(),
@@ -37,25 +37,21 @@ std::optional<WayIn> by_all_of(const Volume& volume, Groups& groups, Fido2& keys
 
 }  // namespace
 
-WayIn way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& groups,
-             Fido2& keys) {
+Secret way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& groups,
+              Fido2& keys) {
   if (!key_file) {
     if (const auto found = find_group_token(volume)) {
-      GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
+      const GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
       if (key.outcome == Outcome::opened) {
         Secret passphrase = group_passphrase(volume, found->token, key.secret);
-        if (volume.opens_with(passphrase)) {
-          return {.passphrase = std::move(passphrase),
-                  .material = GroupMaterial{.sealed = found->token.sealed,
-                                            .secret = std::move(key.secret)}};
-        }
+        if (volume.opens_with(passphrase)) return passphrase;
       }
     }
     const std::vector<Fido2Token> tokens = find_fido2_tokens(volume);
     if (!tokens.empty() && Fido2::is_plugged_in()) {
       Fido2Answer answer = keys.open(tokens);
       if (answer.outcome == Outcome::opened && volume.opens_with(answer.passphrase))
-        return {.passphrase = std::move(answer.passphrase), .material = {}};
+        return std::move(answer.passphrase);
     }
     if (can_ask()) {
       if (auto way = by_all_of(volume, groups, keys)) return std::move(*way);
@@ -67,7 +63,7 @@ WayIn way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& 
     throw Error(Code::wrong_secret, "open {}: no keyslot opens with what was given",
                 volume.path().native());
   }
-  return {.passphrase = std::move(given), .material = {}};
+  return given;
 }
 
 }  // namespace volseal

@@ -9,15 +9,10 @@
 
 namespace volseal {
 
-struct WayIn {
-  Secret passphrase;
-  std::optional<GroupMaterial> material;  // where the TPM was the way: its keyslot has opened
-};
-
 // The group's own secret where that works, so that nobody needs to be asked for a recovery key only
 // to add another protector; then a FIDO2 key that is plugged in, then several parts; else what
 // the key file has, or a person. With a key file, that alone. Throws Error{wrong_secret, usage}.
-WayIn way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& groups,
-             Fido2& keys);
+Secret way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& groups,
+              Fido2& keys);
 
 }  // namespace volseal

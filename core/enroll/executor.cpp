@@ -538,6 +538,7 @@ void Executor::add_missing(const VolumePlan& plan, Volume& volume, const Secret&
       const auto escrowed = hand_over(plan, entry.luks_uuid, key);
       if (escrowed) note_escrow(volume, slot, *escrowed);
       volume.set_token(recovery_token_json(slot));
+      know_keyslot(volume, slot);
     } catch (...) {
       volume.remove_keyslot(slot);
       forget_stale_escrows(volume);

@@ -21,6 +21,28 @@ int add_keyslot(Volume& volume, const Secret* existing, const Secret& added, Str
                              : volume.add_keyslot(*existing, added, stretch);
 }
 
+// The TPM protector knows the keyslots that were meant to be there: one more is reported at each
+// boot. So is one that took the number of a keyslot that is gone.
+void note_keyslot(Volume& volume, int slot, bool there) {
+  std::optional<FoundGroupToken> found;
+  try {
+    found = find_group_token(volume);
+  } catch (const Error&) {
+    return;  // a damaged token takes no other way in along with it
+  }
+  if (!found) return;
+  std::vector<int>& known = found->token.known_keyslots;
+  const bool knows = std::ranges::find(known, slot) != known.end();
+  if (knows == there) return;
+  if (there) {
+    known.push_back(slot);
+    std::ranges::sort(known);
+  } else {
+    std::erase(known, slot);
+  }
+  volume.set_token(to_json(found->token), found->id);
+}
+
 // `rest` may throw; then the keyslot is taken back, unless it is the only one.
 template <typename F>
 int with_keyslot(Volume& volume, int slot, const Secret& secret, F rest) {
@@ -30,6 +52,7 @@ int with_keyslot(Volume& volume, int slot, const Secret& secret, F rest) {
       throw Error(Code::internal, "prove keyslot {} of {}: it does not open", slot,
                   volume.path().native());
     }
+    know_keyslot(volume, slot);
   } catch (...) {
     if (volume.keyslots().size() > 1) volume.remove_keyslot(slot);
     throw;
@@ -99,6 +122,10 @@ std::optional<int> unnamed_keyslot(const Volume& volume, const Secret& passphras
 }
 
 }  // namespace
+
+void know_keyslot(Volume& volume, int slot) {
+  note_keyslot(volume, slot, true);
+}
 
 int add_recovery_key(Volume& volume, const Secret* existing, const Secret& key) {
   const int slot = add_keyslot(volume, existing, key, Stretch::none);
@@ -221,6 +248,7 @@ void remove_protector(Volume& volume, int keyslot) {
   }
   // The keyslot first: a token without its keyslot opens nothing and is harmless after a cut.
   volume.remove_keyslot(keyslot);
+  note_keyslot(volume, keyslot, false);
   for (const VolumeToken& token : volume.tokens()) {
     auto json = nlohmann::ordered_json::parse(token.json, nullptr, false);
     if (!json.is_object() || !json.contains("keyslots")) continue;

@@ -31,6 +31,10 @@ int add_all_of(Volume& volume, const Secret* existing, AllOfToken token, const S
 int add_group_protector(Volume& volume, const Secret* existing, const std::string& group,
                         const GroupMaterial& material, const std::string& binding_scope);
 
+// Lets the TPM protector, where there is one, know a keyslot that was meant to be added, so that a
+// boot does not report it. The functions above do.
+void know_keyslot(Volume& volume, int slot);
+
 // Writes the token anew: full binding over the header as it is, all of its keyslots known.
 void bind_fully(Volume& volume, const GroupMaterial& material);
 

@@ -392,6 +392,38 @@ TEST_F(TpmVerbTest, AKeyslotThatAPowerCutLeftIsTakenOver) {
   expect_whole();
 }
 
+TEST_F(TpmVerbTest, OurOwnKeyslotsAreKnownAndAStrangersStaysReported) {
+  const std::string image = enrolled("disk.img");
+  const std::string report = "was added since the enrollment";
+  const auto add_passphrase = [&](const std::string& text) {
+    write_file(folder / text, text);
+    // Not by the TPM's keyslot.
+    return volseal({"protector", "add", "passphrase", image, "--key-file", path("key"),
+                    "--new-key-file", path(text.c_str())})
+        .status;
+  };
+  const auto said = [&] { return volseal({"unlock", "--test", image}).err; };
+  ASSERT_EQ(add_passphrase("long enough one"), good);
+  EXPECT_THAT(said(), Not(HasSubstr(report)));
+
+  const auto add_stranger = [&] {
+    return Volume::load(image).add_keyslot(Secret::copy_of("passphrase"), Secret::copy_of("other"),
+                                           Stretch::none);
+  };
+  EXPECT_EQ(add_stranger(), 3);
+  EXPECT_THAT(said(), HasSubstr("keyslot 3 " + report));
+  // What is added later does not make it known.
+  ASSERT_EQ(add_passphrase("long enough two"), good);
+  EXPECT_THAT(said(), HasSubstr("keyslot 3 " + report));
+
+  // Nor does the number of a keyslot that is gone.
+  ASSERT_EQ(
+      volseal({"protector", "remove", image, "--keyslot", "2", "--key-file", path("key")}).status,
+      good);
+  EXPECT_EQ(add_stranger(), 2);
+  EXPECT_THAT(said(), HasSubstr("keyslot 2, 3 " + report));
+}
+
 TEST_F(TpmVerbTest, BadInputGivesOneLineAndTheRightStatus) {
   const Result none = volseal({"tpm", "status"});
   EXPECT_EQ(none.status, 4);
