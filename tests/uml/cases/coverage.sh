@@ -34,8 +34,17 @@ judge_now() {
   volseal check || true
   volseal check --json >/run/verdicts || true
   volseal check --json --graph /run/graph >/run/verdicts.saved || true
-  for file in verdicts verdicts.saved; do sed -i -E "/taken_at|made_at/d" "/run/$file"; done
-  diff /run/verdicts /run/verdicts.saved || fail "a saved graph is judged otherwise"
+  # Of a saved graph it is not known when anything was drilled, and when the report was made differs.
+  python3 - <<'PYTHON' || fail "a saved graph is judged otherwise"
+import json
+reports = [json.load(open(f'/run/{name}')) for name in ('verdicts', 'verdicts.saved')]
+for report in reports:
+    for key in ('taken_at', 'made_at'):
+        report.pop(key, None)
+    for volume in report['volumes']:
+        volume.pop('drills')
+assert reports[0] == reports[1]
+PYTHON
   cp /run/graph /run/verdicts /window/
 }
 
