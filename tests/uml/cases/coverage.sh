@@ -22,8 +22,9 @@ enrolled() {
   local device=$1
   shift
   cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /run/key "$@" "$device"
+  cryptsetup luksAddKey -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /run/key "$device" /run/key
   cryptsetup token import --json-file - "$device" <<<'{"type":"systemd-recovery","keyslots":["0"]}'
-  cryptsetup token import --json-file - "$device" <<<'{"type":"volseal-tpm2","keyslots":["0"],"group":"default"}'
+  cryptsetup token import --json-file - "$device" <<<'{"type":"volseal-tpm2","keyslots":["1"],"group":"default"}'
 }
 opened() { cryptsetup open --key-file /run/key "$1" "$2"; }
 
