@@ -3,7 +3,7 @@
 # blank disk, a partition with swap. What a case can ask of it after its power was cut; nothing here
 # relies on volseal, but where it says so.
 
-readonly keys=/window/recovery-keys
+readonly keys=${KEYS:-/window/recovery-keys}
 readonly state=/var/lib/volseal
 
 # udev need not know of what only looks.

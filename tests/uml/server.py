@@ -35,10 +35,9 @@ def canary_lines(name, rng, size):
     return lines * (size // len(lines))
 
 
-def make_data(image, size, folder, rng):
-    """A partition with ext4 whose files lie where it will be shrunk; returns their checksums."""
+def make_filesystem(mebibytes, folder, rng):
+    """An ext4 whose files lie where it will be shrunk, FOLDER/filesystem; returns their checksums."""
     filesystem = folder / "filesystem"
-    mebibytes = size // MIB - 2
     run("mkfs.ext4", "-q", "-F", "-L", "data", filesystem, f"{mebibytes}M")
     # Not zeros: debugfs would leave holes.
     (folder / "filler").write_bytes(b"-" * (mebibytes - 54) * MIB)
@@ -52,9 +51,15 @@ def make_data(image, size, folder, rng):
     (folder / "commands").write_text("\n".join(commands) + "\n")
     run("debugfs", "-w", "-f", "commands", "filesystem", cwd=folder)
     subprocess.run(["e2fsck", "-fy", filesystem], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    partition(image, size, "")
-    copy_into(image, filesystem, PARTITION)
     return "".join(sums)
+
+
+def make_data(image, size, folder, rng):
+    """A partition with that file system; returns the checksums of its files."""
+    sums = make_filesystem(size // MIB - 2, folder, rng)
+    partition(image, size, "")
+    copy_into(image, folder / "filesystem", PARTITION)
+    return sums
 
 
 def make_swap(image, size, rng):
