@@ -92,7 +92,7 @@ Report report_of(const CheckRequest& request, const Options& options) {
   const std::string now = utc_now();
   Coverage coverage =
       judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1),
-             is_live(request.source) ? read_records(graph, policy, options) : Records{});
+            is_live(request.source) ? read_records(graph, policy, options) : Records{});
   Report report = make_report(graph, policy, std::move(coverage), controls,
                               {.version = VOLSEAL_VERSION, .made_at = now});
   if (!request.pseudonym_key) return report;

@@ -74,7 +74,7 @@ class List {
  public:
   List(const DeviceGraph& graph, const Policy& policy) : graph_(graph), policy_(policy) {
     for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
-      if (graph[at].luks) add(at);
+      if (const auto& luks = graph[at].luks) add(at, *luks);
     }
   }
 
@@ -131,33 +131,36 @@ class List {
   }
 
  private:
-  void add(DeviceIndex at) {
+  void add(DeviceIndex at, const LuksHeader& luks) {
     const Rule* rule = deciding_rule(policy_, graph_, at);
     Row row{.volume = graph_[at].path,
-            .luks_uuid = graph_[at].luks->uuid,
+            .luks_uuid = luks.uuid,
             .group = rule == nullptr ? "default" : rule->group};
     const Group& group = policy_.group(row.group);
-    const bool wanted = group.escrow && (rule == nullptr || rule->action == Action::encrypt);
-    if (wanted && !certificates_.contains(row.group)) {
-      certificates_.emplace(row.group, certificates_of(*group.escrow));
+    const EscrowPolicy* wanted = nullptr;
+    if (group.escrow && (rule == nullptr || rule->action == Action::encrypt)) {
+      wanted = &*group.escrow;
+      if (!certificates_.contains(row.group))
+        certificates_.emplace(row.group, certificates_of(*wanted));
     }
     bool any = false;
-    for (const Token& token : graph_[at].luks->tokens) {
+    for (const Token& token : luks.tokens) {
       if (token.type != "volseal-escrow") continue;
       row.escrow = token;
-      row.state = state_of(token, wanted ? &group : nullptr);
+      row.state = state_of(token, row.group, wanted);
       rows_.push_back(row);
       any = true;
     }
     if (any) return;
-    row.state = wanted ? "not in escrow" : "not asked for";
+    row.state = wanted != nullptr ? "not in escrow" : "not asked for";
     rows_.push_back(row);
   }
 
-  std::string state_of(const Token& token, const Group* group) const {
+  std::string state_of(const Token& token, const std::string& group,
+                       const EscrowPolicy* escrow) const {
     if (!token.escrowed_keyslot) return "its keyslot is gone or another's";
-    if (group == nullptr) return "good";
-    const PolicyCertificates& wanted = certificates_.at(group->name);
+    if (escrow == nullptr) return "good";
+    const PolicyCertificates& wanted = certificates_.at(group);
     if (!wanted.failure.empty()) return wanted.failure;
     std::set<std::string> fingerprints;
     for (const auto& [fingerprint, certificate] : wanted.by_fingerprint) {
@@ -166,9 +169,8 @@ class List {
     if (std::set(token.certificates.begin(), token.certificates.end()) != fingerprints) {
       return "with other certificates than the policy's";
     }
-    if (static_cast<int>(token.threshold) != group->escrow->threshold) {
-      return fmt::format("{} open it, and the policy says {}", token.threshold,
-                         group->escrow->threshold);
+    if (static_cast<int>(token.threshold) != escrow->threshold) {
+      return fmt::format("{} open it, and the policy says {}", token.threshold, escrow->threshold);
     }
     return "good";
   }
@@ -191,7 +193,6 @@ class List {
   // Who the fingerprints are, as far as the policy knows them; and the blobs' names.
   std::string people() const {
     std::string text;
-    std::set<std::string> told;
     for (const Row& row : rows_) {
       if (!row.escrow) continue;
       text += fmt::format("\n{}: blob {}\n", escaped(row.volume), escaped(row.escrow->blob));

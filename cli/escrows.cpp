@@ -43,7 +43,9 @@ Escrows::Escrows(const Policy& policy, const AuditLog& audit, std::optional<int>
 
 const EscrowPolicy* Escrows::find(const std::string& group) const {
   const auto at = std::ranges::find(policy_.groups, group, &Group::name);
-  return at == policy_.groups.end() || !at->escrow ? nullptr : &*at->escrow;
+  if (at == policy_.groups.end()) return nullptr;
+  const Group& found = *at;
+  return found.escrow ? &*found.escrow : nullptr;
 }
 
 bool Escrows::keeps(const std::string& group) const {

@@ -186,16 +186,15 @@ void remove(const ProtectorOptions& options, const Session& session) {
 }
 
 CLI::Validator kind_validator() {
-  return CLI::Validator(
-      [](const std::string& kind) -> std::string {
-        if (kind == "tpm" || kind == "fido2" || kind == "recovery-key" || kind == "passphrase" ||
-            parse_parts(kind))
-          return "";
-        return kind +
-               " is none of tpm, fido2, recovery-key, passphrase, nor several of these "
-               "with + between them";
-      },
-      "KIND");
+  return {[](const std::string& kind) -> std::string {
+            if (kind == "tpm" || kind == "fido2" || kind == "recovery-key" ||
+                kind == "passphrase" || parse_parts(kind))
+              return "";
+            return kind +
+                   " is none of tpm, fido2, recovery-key, passphrase, nor several of these "
+                   "with + between them";
+          },
+          "KIND"};
 }
 
 }  // namespace

@@ -163,7 +163,7 @@ class RecoverRun {
       print_out(fmt::format("{}: the TPM does not open it: {}\n", escaped(path.native()),
                             escaped(tpm->reason)));
     }
-    OpenedBy opened = walk_through(volume, locked);
+    const OpenedBy opened = walk_through(volume, locked);
     if (!opened.opened()) return exit_status_for(opened.attempt.outcome);
     const std::string group = token ? token->token.group : options_.group;
     if (!options_.replace) map(volume, opened);

@@ -50,10 +50,14 @@ std::string day_after(int days) {
                      static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
 }
 
+// The others wait for one that does not answer, once.
+constexpr std::chrono::seconds patience_with_a_disk{5};
+
 Sighting look_at_machine(const Hint& hint, const Policy& policy) {
   Sighting now;
   // Not even for a moment: who has just plugged in a disk may be about to mount or format it.
-  now.graph = scan({.claim = false, .known = hint.known, .again = hint.again});
+  now.graph = scan(
+      {.claim = false, .patience = patience_with_a_disk, .known = hint.known, .again = hint.again});
   now.coverage = judge(now.graph, policy, today());
   // Devices come and go; the rest is for the report.
   std::erase_if(now.coverage.volumes,

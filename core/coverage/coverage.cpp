@@ -182,6 +182,7 @@ class Judge {
   }
 
   void add_drills(VolumeVerdict& verdict, const Layers& layers, const Group& group) const {
+    if (!records_.drills) return;
     for (const DeviceIndex header : layers.headers) {
       for (DrillAge& age :
            drill_ages(header_at(header), *records_.drills, group.drill_days, today_))

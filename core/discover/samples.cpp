@@ -101,9 +101,9 @@ Look look_at_stretch(const Reader& reader, std::uint64_t start, std::uint64_t si
   const std::uint64_t width = size / spots;
   for (std::uint64_t spot = 0; spot < spots && histogram.only_zeros(); ++spot) {
     const std::uint64_t offset = spot * width + scattered(spot, width);
-    histogram.add(
-        reader.read(start + offset / sample_bytes * sample_bytes,
-                    static_cast<std::size_t>(std::min<std::uint64_t>(sample_bytes, size - offset))));
+    histogram.add(reader.read(
+        start + offset / sample_bytes * sample_bytes,
+        static_cast<std::size_t>(std::min<std::uint64_t>(sample_bytes, size - offset))));
   }
   if (histogram.only_zeros()) return Look::zeros;
   return histogram.entropy() > 7.9 ? Look::random : Look::data;
@@ -128,7 +128,8 @@ void sample_stretch(const Path& node, std::uint64_t start, std::uint64_t size, S
     const auto offset = static_cast<off_t>(start + block * sample_bytes);
     const ssize_t got = ::pread(fd.get(), memory.get(), sample_bytes, offset);
     if (got < 0) throw_errno(errno, "read {} at {}", node.native(), offset);
-    if (got == ssize_t{sample_bytes}) judge_block({memory.get(), memory.get() + sample_bytes}, found);
+    if (got == ssize_t{sample_bytes})
+      judge_block({memory.get(), memory.get() + sample_bytes}, found);
   }
 }
 

@@ -24,6 +24,7 @@ std::string in_a_name(const std::string& time) {
 
 std::vector<const Certificate*> all_of(const std::vector<Certificate>& certificates) {
   std::vector<const Certificate*> all;
+  all.reserve(certificates.size());
   for (const Certificate& certificate : certificates) all.push_back(&certificate);
   return all;
 }

@@ -25,6 +25,11 @@ Recovered of(const Content& content, Secret key) {
           .key = std::move(key)};
 }
 
+const ShareOf& share_of(const OpenedBlob& blob) {
+  if (!blob.content.share) throw Error(Code::internal, "{} has no share", escaped(blob.name));
+  return *blob.content.share;
+}
+
 // What all shares of one splitting agree on.
 bool same_splitting(const ShareOf& a, const ShareOf& b) {
   ShareOf numbered = b;
@@ -37,7 +42,7 @@ const OpenedBlob& spokesman(const std::vector<OpenedBlob>& blobs) {
   const auto agreeing = [&](const OpenedBlob& blob) {
     return std::ranges::count_if(blobs, [&](const OpenedBlob& other) {
       return other.content.luks_uuid == blob.content.luks_uuid &&
-             same_splitting(*other.content.share, *blob.content.share);
+             same_splitting(share_of(other), share_of(blob));
     });
   };
   return *std::ranges::max_element(blobs, {}, agreeing);
@@ -49,12 +54,12 @@ void require_fit(const OpenedBlob& blob, const OpenedBlob& to) {
     bad(blob, "is of the volume {}, and {} of {}", content.luks_uuid, escaped(to.name),
         to.content.luks_uuid);
   }
-  const ShareOf& share = *content.share;
-  if (share.set != to.content.share->set) {
+  const ShareOf& share = share_of(blob);
+  if (share.set != share_of(to).set) {
     bad(blob, "is a share of another key of that volume (of {}; {} is of {})",
         escaped(content.date), escaped(to.name), escaped(to.content.date));
   }
-  if (!same_splitting(share, *to.content.share)) {
+  if (!same_splitting(share, share_of(to))) {
     bad(blob, "was changed: it contradicts {}", escaped(to.name));
   }
   const auto digest = digest_of_share(content.luks_uuid, share, share.number, content.value);
@@ -77,12 +82,12 @@ Recovered recover(const std::vector<OpenedBlob>& blobs) {
   std::vector<Share> shares;
   for (const OpenedBlob& blob : blobs) {
     require_fit(blob, leader);
-    const int number = blob.content.share->number;
+    const int number = share_of(blob).number;
     // A second copy of a share is no second share.
     if (std::ranges::find(shares, number, &Share::number) != shares.end()) continue;
     shares.push_back({.number = number, .value = blob.content.value.clone()});
   }
-  const ShareOf& splitting = *leader.content.share;
+  const ShareOf& splitting = share_of(leader);
   const auto threshold = static_cast<std::size_t>(splitting.threshold);
   if (shares.size() < threshold) {
     throw Error(Code::wrong_secret,
@@ -91,6 +96,7 @@ Recovered recover(const std::vector<OpenedBlob>& blobs) {
                 shares.size() == 1 ? "was" : "were");
   }
   std::vector<const Share*> chosen;
+  chosen.reserve(threshold);
   for (std::size_t i = 0; i < threshold; ++i) chosen.push_back(&shares[i]);
   Secret key = combine(chosen);
   if (digest_of_key(leader.content.luks_uuid, key) != splitting.key_digest) {

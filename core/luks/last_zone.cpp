@@ -70,7 +70,7 @@ void write_at(int fd, std::string_view data, std::uint64_t offset, const Path& d
 
 HeaderJson json_in(std::string_view copy) {
   const std::string_view text = copy.substr(binary_bytes);
-  HeaderJson json = HeaderJson::parse(text.substr(0, text.find('\0')), nullptr, false);
+  const HeaderJson json = HeaderJson::parse(text.substr(0, text.find('\0')), nullptr, false);
   return json.is_object() ? json : HeaderJson::object();
 }
 
@@ -238,8 +238,9 @@ void finish_after_last_zone(const Path& device) {
   const std::string secondary = copy_at(fd.get(), size, size, device);
   const HeaderJson json = json_in(primary);
   const auto ending = ending_of(json);
+  const std::string_view algorithm = std::string_view(primary).substr(algorithm_at, 32);
   if (!ending || ending->zone != LastZone::encrypted ||
-      std::string_view(primary).substr(algorithm_at, 7) != std::string_view("sha256", 7))
+      algorithm.substr(0, algorithm.find('\0')) != "sha256")
     throw Error(Code::damaged, "finish the encryption of {}: its header contradicts itself",
                 device.native());
   const HeaderJson last = finished(json, *ending);

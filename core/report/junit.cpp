@@ -47,7 +47,7 @@ std::string junit(const Report& report) {
   const std::string& time =
       report::is_time(report.coverage.taken_at) ? report.coverage.taken_at : report.made_at;
   const std::string numbers =
-      fmt::format("tests=\"{}\" failures=\"{}\" errors=\"{}\"", volumes.size(),
+      fmt::format(R"(tests="{}" failures="{}" errors="{}")", volumes.size(),
                   count({Verdict::not_covered, Verdict::converting}), count({Verdict::unknown}));
   std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
   out += fmt::format("<testsuites name=\"volseal\" {} time=\"0\">\n", numbers);

@@ -77,12 +77,18 @@ AllOf::Given AllOf::fido2(const Fido2Token& part) {
 AllOf::Given AllOf::give(Part part, const AllOfToken& token, const Volume& volume,
                          const KeyOf& key_of) {
   switch (part) {
-    case Part::tpm: return tpm(token.tpm.value(), volume, key_of);
-    case Part::fido2: return fido2(token.fido2.value());
-    case Part::recovery_key: return recovery_key(token, token.recovery_key.value(), volume);
+    case Part::tpm:
+      if (token.tpm) return tpm(*token.tpm, volume, key_of);
+      break;
+    case Part::fido2:
+      if (token.fido2) return fido2(*token.fido2);
+      break;
+    case Part::recovery_key:
+      if (token.recovery_key) return recovery_key(token, *token.recovery_key, volume);
+      break;
     case Part::passphrase: return passphrase(token, volume);
   }
-  return {};
+  return {.outcome = Outcome::damaged, .reason = "its token lacks a part", .secret = {}};
 }
 
 Gathered AllOf::gather(const AllOfToken& token, const Volume& volume, const KeyOf& key_of) {
