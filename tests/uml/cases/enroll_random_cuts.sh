@@ -7,7 +7,7 @@
 # disk: swap 96M
 # root: disk
 # timeout: 300
-# driver: cut-power --cuts 6 --phases 2
+# driver: cut-power --cuts 10 --phases 3
 # long: cut-power --cuts 200 --phases 12
 
 # shellcheck source=tests/uml/server-lib.sh
