@@ -29,7 +29,8 @@ class Bytes {
     return value;
   }
   std::string text() {
-    const std::size_t size = std::min<std::size_t>(byte() % 24, left_.size());
+    const std::size_t wanted = byte() % 24;  // first of all: it takes one away
+    const std::size_t size = std::min(wanted, left_.size());
     std::string value(left_.substr(0, size));
     left_.remove_prefix(size);
     return value;
