@@ -57,10 +57,12 @@ phase_1() {
 phase_2() {
   modprobe xfs
   expect_status 0 volseal unlock --all
-  local name mapping
+  local name called mapping
   for name in archive db short; do
-    mapping=$(awk -v name="$name" '$1 ~ name { print $1 }' /etc/crypttab)
-    if [[ $name == short ]]; then mapping=$(awk 'END { print $1 }' /etc/crypttab); fi
+    called=$name
+    # It has no label. The lines stand in the order in which the volumes were done.
+    if [[ $name == short ]]; then called=$(basename "$(disk short)"); fi
+    mapping=$(awk -v name="$called" '$1 ~ name { print $1 }' /etc/crypttab)
     mount "/dev/mapper/$mapping" /mnt
     checksums /mnt | cmp - "/window/sums.$name" || fail "$name has changed"
     umount /mnt
