@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/base/journals.h"
 #include "core/base/log.h"
 
 #include <fcntl.h>
@@ -145,17 +146,7 @@ void DecryptionJournal::remove(const DecryptionEntry& entry) const {
 }
 
 std::vector<DecryptionEntry> DecryptionJournal::unfinished() const {
-  std::vector<DecryptionEntry> entries;
-  for (const Path& file : journals_in(folder_)) {
-    try {
-      entries.push_back(entry_of(Json::parse(read_file(file))));
-    } catch (const Json::exception&) {
-      throw Error(Code::damaged, "read the journal {}: it is not what volseal writes",
-                  file.native());
-    }
-  }
-  std::ranges::sort(entries, {}, &DecryptionEntry::started_at);
-  return entries;
+  return read_journals(folder_, entry_of);
 }
 
 void DecryptionJournal::remove_strays() const {

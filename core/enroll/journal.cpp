@@ -1,6 +1,7 @@
 #include "core/enroll/journal.h"
 
 #include "core/base/error.h"
+#include "core/base/journals.h"
 
 #include <nlohmann/json.hpp>
 
@@ -138,17 +139,7 @@ void Journal::remove(const JournalEntry& entry) const {
 }
 
 std::vector<JournalEntry> Journal::unfinished() const {
-  std::vector<JournalEntry> entries;
-  for (const Path& file : journals_in(folder_)) {
-    try {
-      entries.push_back(entry_of(Json::parse(read_file(file))));
-    } catch (const Json::exception&) {
-      throw Error(Code::damaged, "read the journal {}: it is not what volseal writes",
-                  file.native());
-    }
-  }
-  std::ranges::sort(entries, {}, &JournalEntry::started_at);
-  return entries;
+  return read_journals(folder_, entry_of);
 }
 
 void Journal::remove_strays() const {
