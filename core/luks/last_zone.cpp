@@ -4,6 +4,7 @@
 #include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/secret.h"
+#include "core/luks/encryption.h"
 #include "core/luks/header.h"
 #include "core/luks/volume.h"
 
@@ -47,19 +48,11 @@ void put_number(std::string& data, std::size_t at, std::uint64_t number) {
     data[at + i] = static_cast<char>(number & 0xFFU);
 }
 
-std::string copy_at(int fd, std::uint64_t offset, std::size_t size, const Path& device) {
-  std::string data(size, '\0');
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t got =
-        ::pread(fd, data.data() + done, size - done, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw_errno(errno, "read the header of {}", device.native());
-    if (got == 0)
-      throw Error(Code::damaged, "read the header of {}: it is cut off", device.native());
-    done += static_cast<std::size_t>(got);
-  }
-  return data;
+std::string whole_head(const Path& device, std::uint64_t size) {
+  std::string head = read_head(device, size);
+  if (head.size() < size)
+    throw Error(Code::damaged, "read the header of {}: it is cut off", device.native());
+  return head;
 }
 
 void write_at(int fd, std::string_view data, std::uint64_t offset, const Path& device) {
@@ -223,19 +216,19 @@ LastZone last_zone(const Path& device) {
   const auto header = read_header(device);
   // With one copy damaged the other counts: libcryptsetup, which comes first, repairs that.
   if (!header || header->version != 2 || header->requirements.empty()) return LastZone::ahead;
-  const UniqueFd fd = open_file(device, O_RDONLY);
-  const std::uint64_t size = number_at(copy_at(fd.get(), 0, binary_bytes, device), size_at);
+  const std::uint64_t size = number_at(whole_head(device, binary_bytes), size_at);
   if (size <= binary_bytes || size > largest_copy || !header->damage.empty())
     return LastZone::ahead;
-  const auto ending = ending_of(json_in(copy_at(fd.get(), 0, size, device)));
+  const auto ending = ending_of(json_in(whole_head(device, size)));
   return ending ? ending->zone : LastZone::ahead;
 }
 
 void finish_after_last_zone(const Path& device) {
   const UniqueFd fd = open_file(device, O_RDWR);
-  const std::uint64_t size = number_at(copy_at(fd.get(), 0, binary_bytes, device), size_at);
-  const std::string primary = copy_at(fd.get(), 0, size, device);
-  const std::string secondary = copy_at(fd.get(), size, size, device);
+  const std::uint64_t size = number_at(whole_head(device, binary_bytes), size_at);
+  const std::string copies = whole_head(device, 2 * size);
+  const std::string primary = copies.substr(0, size);
+  const std::string secondary = copies.substr(size);
   const HeaderJson json = json_in(primary);
   const auto ending = ending_of(json);
   const std::string_view algorithm = std::string_view(primary).substr(algorithm_at, 32);
