@@ -39,6 +39,18 @@ Outcome outcome_of(const Error& error) {
   return error.code() == Code::tampered ? Outcome::tampered : Outcome::damaged;
 }
 
+// False: its header is not to be trusted, and the attempt has ended.
+bool is_safe(const Volume& volume, const Watch& watch) {
+  try {
+    volume.refuse_unsafe();
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
+    watch.end(outcome_of(error), error.what());
+    return false;
+  }
+}
+
 std::vector<int> strangers(const Volume& volume, const GroupToken& token) {
   std::vector<int> known = token.known_keyslots;
   std::ranges::sort(known);
@@ -210,13 +222,7 @@ Attempt Unlocker::by_fido2(const UnlockTarget& target, Fido2& keys, std::optiona
   const Watch watch(attempt);
   Volume volume = Volume::load(target.device);
   attempt.luks_uuid = volume.uuid();
-  try {
-    volume.refuse_unsafe();
-  } catch (const Error& error) {
-    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
-    watch.end(outcome_of(error), error.what());
-    return attempt;
-  }
+  if (!is_safe(volume, watch)) return attempt;
   std::vector<Fido2Token> tokens = find_fido2_tokens(volume);
   if (slot) {
     std::erase_if(tokens, [&](const Fido2Token& token) {
@@ -256,13 +262,7 @@ Attempt Unlocker::by_all_of(const UnlockTarget& target, AllOf& parts, int slot) 
   const Watch watch(attempt);
   Volume volume = Volume::load(target.device);
   attempt.luks_uuid = volume.uuid();
-  try {
-    volume.refuse_unsafe();
-  } catch (const Error& error) {
-    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
-    watch.end(outcome_of(error), error.what());
-    return attempt;
-  }
+  if (!is_safe(volume, watch)) return attempt;
   const std::vector<AllOfToken> tokens = find_all_of_tokens(volume);
   const auto token = std::ranges::find_if(tokens, [&](const AllOfToken& one) {
     return std::ranges::find(one.keyslots, slot) != one.keyslots.end();
@@ -302,13 +302,7 @@ Attempt Unlocker::by_secret(const UnlockTarget& target, const Secret& secret,
   const Watch watch(attempt);
   Volume volume = Volume::load(target.device);
   attempt.luks_uuid = volume.uuid();
-  try {
-    volume.refuse_unsafe();
-  } catch (const Error& error) {
-    if (error.code() != Code::tampered && error.code() != Code::damaged) throw;
-    watch.end(outcome_of(error), error.what());
-    return attempt;
-  }
+  if (!is_safe(volume, watch)) return attempt;
   // A recovery key typed without dashes or in capitals is still the recovery key.
   std::optional<Secret> recovery = normalized_recovery_key(secret);
   if (recovery) attempt.protector = "recovery-key";
