@@ -63,6 +63,7 @@ int run_verb(int argc, char** argv) {
   add_unlock(app, session);
   add_drill(app, session);
   add_recover(app, session);
+  add_audit(app, session);
   add_status(app, session);
   add_verify_next_boot(app, session);
   add_watch(app, session);

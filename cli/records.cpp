@@ -2,7 +2,7 @@
 
 #include "cli/drills.h"
 #include "cli/world.h"
-#include "core/audit/audit.h"
+#include "core/audit/reader.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/luks/backup.h"
@@ -38,21 +38,21 @@ bool needs_no_tpm(const std::string& protector) {
 }
 
 void read_attempts(const Path& audit_log, const std::string& boot_id, Records& records) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(audit_log, ignored)) return;
   try {
-    for (const AuditRecord& record : read_audit_log(audit_log).records) {
+    // Few lines of a long log are about an opening: only they are parsed.
+    for_each_event(audit_log, R"("outcome":"opened")", [&](const AuditRecord& record, auto) {
       const Event& event = record.event;
       // A test says the kind, an opening the protector.
       auto protector = event.detail.find("protector");
       if (protector == event.detail.end()) protector = event.detail.find("kind");
       if (event.outcome != "opened" || event.luks_uuid.empty() || protector == event.detail.end())
-        continue;
+        return;
       if (needs_no_tpm(protector->second)) records.recovery_proven[event.luks_uuid] = record.time;
       if (event.action == "unlock" && record.boot_id == boot_id)
         records.opened_by[event.luks_uuid] = protector->second;
-    }
+    });
   } catch (const Error& error) {
+    if (error.code() == Code::not_found) return;
     log::warning("the audit log does not count for the report: {}", error.what());
   }
 }

@@ -39,6 +39,7 @@ void add_header(CLI::App& app, Session& session);
 void add_recover(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_tpm(CLI::App& app, Session& session);
+void add_audit(CLI::App& app, Session& session);
 void add_unlock(CLI::App& app, Session& session);
 void add_verify_next_boot(CLI::App& app, Session& session);
 void add_watch(CLI::App& app, Session& session);

@@ -9,7 +9,9 @@ _volseal() {
       return
       ;;
     --format)
-      mapfile -t COMPREPLY < <(compgen -W "table json csv openmetrics junit icinga oscal html" -- "$word")
+      local formats="table json csv openmetrics junit icinga oscal html"
+      if [[ " ${COMP_WORDS[*]} " == *" audit "* ]]; then formats="jsonl csv"; fi
+      mapfile -t COMPREPLY < <(compgen -W "$formats" -- "$word")
       return
       ;;
     --state | --sysroot | --keep | --recovery-key-dir | --recovery-page-dir)

@@ -84,8 +84,9 @@ struct AuditRecord {
 };
 
 struct AuditFlaw {
-  std::size_t line = 0;  // from 1
-  std::string what;      // "not an event", "the line before it was changed" ...
+  std::size_t line = 0;  // from 1; 0: it is about the whole file
+  std::string what;      // "not an event", "number 5 follows number 3" ...
+  Path file;
 };
 
 struct AuditReading {
@@ -93,6 +94,8 @@ struct AuditReading {
   std::vector<AuditFlaw> flaws;
 };
 
+// All of it, for a log of few events; for others there are for_each_event() and verify_audit_log().
+//
 // Strict: a line with a key too many, too few or of the wrong type is a flaw and no record, and so
 // is one that does not follow from the line before. A torn line followed by its "audit.recovered"
 // is no flaw. Throws Error{damaged} beyond `limit` bytes, Error{not_found} where there is no log.

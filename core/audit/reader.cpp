@@ -1,60 +1,63 @@
+#include "core/audit/reader.h"
+
+#include "core/audit/chain.h"
+#include "core/audit/files.h"
+#include "core/audit/lines.h"
 #include "core/audit/record.h"
-#include "core/base/digest.h"
 #include "core/base/error.h"
+
+#include <fcntl.h>
+
+#include <utility>
 
 namespace volseal {
 
-namespace {
+namespace audit {
 
-struct Reader {
-  AuditReading reading;
-  std::string prev{audit::no_prev};
-  std::uint64_t seq = 0;
-  // A line that is no event is a flaw unless the next one is the "audit.recovered" that closed it.
-  std::size_t open_flaw = 0;
+void for_each_line(const Snapshot::File& file,
+                   const std::function<void(const LineReader::Line&)>& visit) {
+  UniqueFd own;
+  if (!file.fd) own = open_file(file.path, O_RDONLY | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+  LineReader reader(file.fd ? file.fd->get() : own.get(), file.path, 0, file.size);
+  while (const auto line = reader.next()) visit(*line);
+}
 
-  void flaw(std::size_t line, std::string what) {
-    reading.flaws.push_back({line, std::move(what)});
+}  // namespace audit
+
+void for_each_event(const Path& log, std::string_view containing,
+                    const std::function<void(const AuditRecord&, std::string_view)>& visit) {
+  for (const audit::Snapshot::File& file : audit::snapshot(log).files) {
+    audit::for_each_line(file, [&](const audit::LineReader::Line& line) {
+      if (!line.text.contains(containing)) return;
+      if (const auto record = audit::from_line(line.text)) visit(*record, line.text);
+    });
   }
-
-  void take(std::size_t number, std::string_view line) {
-    const auto record = audit::from_line(line);
-    const bool closes = record && record->event.action == audit::recovered;
-    if (open_flaw != 0 && !closes) flaw(open_flaw, "not an event");
-    open_flaw = 0;
-    if (!record) {
-      open_flaw = number;
-    } else {
-      if (record->prev != prev)
-        flaw(number, "the line before it is not the one it was written after");
-      if (record->seq != seq + 1)
-        flaw(number, fmt::format("number {} follows number {}", record->seq, seq));
-      seq = record->seq;
-      reading.records.push_back(*record);
-    }
-    prev = sha256_hex(line);
-  }
-};
-
-}  // namespace
+}
 
 AuditReading read_audit_log(const Path& path, std::size_t limit) {
-  const std::string text = read_file(path, limit);
-  Reader reader;
-  std::size_t number = 0;
-  for (std::string_view rest = text; !rest.empty();) {
-    const auto newline = rest.find('\n');
-    const std::string_view line = rest.substr(0, newline);
-    reader.take(++number, line);
-    if (newline == std::string_view::npos) {
-      reader.flaw(number, "cut off");
-      reader.open_flaw = 0;
-      break;
-    }
-    rest.remove_prefix(newline + 1);
+  const audit::Snapshot log = audit::snapshot(path);
+  std::uint64_t size = 0;
+  for (const audit::Snapshot::File& file : log.files) size += file.size;
+  if (size > limit)
+    throw Error(Code::damaged, "read {}: larger than {} bytes", path.native(), limit);
+  AuditReading reading;
+  audit::Hasher hasher;
+  audit::Chain chain(hasher, [&](AuditFlaw flaw) { reading.flaws.push_back(std::move(flaw)); });
+  bool ended = true;
+  for (const audit::Snapshot::File& file : log.files) {
+    chain.begin_file(file.path);
+    audit::for_each_line(file, [&](const audit::LineReader::Line& line) {
+      if (auto record = chain.take(line.text)) reading.records.push_back(*std::move(record));
+      ended = line.ended;
+    });
   }
-  if (reader.open_flaw != 0) reader.flaw(reader.open_flaw, "not an event");
-  return std::move(reader.reading);
+  if (ended) {
+    chain.end();
+  } else {
+    reading.flaws.push_back(
+        {.line = chain.line(), .what = "cut off", .file = log.files.back().path});
+  }
+  return reading;
 }
 
 }  // namespace volseal

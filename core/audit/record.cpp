@@ -1,7 +1,5 @@
 #include "core/audit/record.h"
 
-#include "core/base/digest.h"
-#include "core/base/error.h"
 #include "core/base/escape.h"
 
 #include <nlohmann/json.hpp>
@@ -13,9 +11,6 @@ namespace volseal::audit {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::size_t max_text = 1024;
-constexpr std::size_t max_details = 32;
 
 // Valid UTF-8 of at most `limit` bytes, cut between characters; doing it twice changes nothing.
 std::string text_of(std::string_view text, std::size_t limit = max_text) {
@@ -44,30 +39,15 @@ Json json_of(const Actor& who) {
 }
 
 Json json_of(const std::map<std::string, std::string>& detail) {
-  Json json = Json::object();
+  // A key that was mended may belong elsewhere: the order is that of the keys as they are written.
+  std::map<std::string, std::string> written;
   for (const auto& [key, value] : detail) {
-    if (json.size() == max_details) break;
-    json[text_of(key, 64)] = text_of(value);
+    if (written.size() == max_details) break;
+    written[text_of(key, max_key)] = text_of(value);
   }
+  Json json = Json::object();
+  for (auto& [key, value] : written) json[key] = std::move(value);
   return json;
-}
-
-Actor actor_of(const Json& json) {
-  Actor who;
-  if (const Json& loginuid = json.at("loginuid"); !loginuid.is_null()) {
-    who.loginuid = loginuid.get<std::uint32_t>();
-  }
-  json.at("uid").get_to(who.uid);
-  json.at("euid").get_to(who.euid);
-  json.at("tty").get_to(who.tty);
-  json.at("session").get_to(who.session);
-  json.at("remote").get_to(who.remote);
-  json.at("ssh").get_to(who.ssh);
-  json.at("unit").get_to(who.unit);
-  json.at("pid").get_to(who.pid);
-  json.at("program").get_to(who.program);
-  json.at("verb").get_to(who.verb);
-  return who;
 }
 
 }  // namespace
@@ -90,35 +70,6 @@ std::string to_line(const AuditRecord& record) {
       {"prev", text_of(record.prev)},
   };
   return json.dump(-1, ' ', true);
-}
-
-std::optional<AuditRecord> from_line(std::string_view line) {
-  if (line.size() > max_line) return std::nullopt;
-  const Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  AuditRecord record;
-  try {
-    if (json.at("schema") != schema) return std::nullopt;
-    json.at("seq").get_to(record.seq);
-    json.at("time").get_to(record.time);
-    json.at("boot_ms").get_to(record.boot_ms);
-    json.at("boot_id").get_to(record.boot_id);
-    json.at("host").get_to(record.host);
-    record.who = actor_of(json.at("who"));
-    json.at("action").get_to(record.event.action);
-    json.at("outcome").get_to(record.event.outcome);
-    json.at("volume").get_to(record.event.volume);
-    json.at("luks_uuid").get_to(record.event.luks_uuid);
-    json.at("group").get_to(record.event.group);
-    json.at("detail").get_to(record.event.detail);
-    json.at("prev").get_to(record.prev);
-    // One spelling only: what is written again must be the same bytes. This finds keys too many,
-    // numbers out of range, another order, white space and texts too long, all at once.
-    if (to_line(record) != line) return std::nullopt;
-  } catch (const Json::exception&) {
-    return std::nullopt;
-  }
-  return record;
 }
 
 }  // namespace volseal::audit

@@ -1,4 +1,6 @@
 // RFC 4180, one record a volume.
+#include "core/report/csv.h"
+
 #include "core/base/escape.h"
 #include "core/report/markup.h"
 #include "core/report/report.h"
@@ -34,15 +36,6 @@ std::string csv_cell(std::string_view text) {
   return out + '"';
 }
 
-std::string csv_record(const std::vector<std::string>& cells) {
-  std::string out;
-  for (const std::string& cell : cells) {
-    if (!out.empty()) out += ',';
-    out += csv_cell(cell);
-  }
-  return out + "\r\n";
-}
-
 std::string controls_of(const Report& report, std::size_t volume,
                         std::vector<std::size_t> ControlResult::* list) {
   std::string out;
@@ -55,6 +48,15 @@ std::string controls_of(const Report& report, std::size_t volume,
 }
 
 }  // namespace
+
+std::string csv_record(const std::vector<std::string>& cells) {
+  std::string out;
+  for (const std::string& cell : cells) {
+    if (!out.empty()) out += ',';
+    out += csv_cell(cell);
+  }
+  return out + "\r\n";
+}
 
 std::string report_csv(const Report& report) {
   using report::joined;

@@ -101,7 +101,7 @@ TEST_F(AuditTest, LinesAreNumberedAndChained) {
   EXPECT_EQ(reading.records[2].seq, 3U);
 }
 
-TEST_F(AuditTest, AChangedLineIsFoundByTheOneAfterIt) {
+TEST_F(AuditTest, AChangedLineIsNamed) {
   const AuditLog log(path);
   for (const char* outcome : {"ok", "failed", "ok"})
     log.record({.action = "unlock", .outcome = outcome});
@@ -110,7 +110,7 @@ TEST_F(AuditTest, AChangedLineIsFoundByTheOneAfterIt) {
   write_file(path, text);
   const AuditReading reading = read_audit_log(path);
   ASSERT_EQ(reading.flaws.size(), 1U);
-  EXPECT_EQ(reading.flaws[0].line, 3U);
+  EXPECT_EQ(reading.flaws[0].line, 2U);
 }
 
 TEST_F(AuditTest, ARemovedLineIsFound) {
