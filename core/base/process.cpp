@@ -107,8 +107,9 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input,
   return result;
 }
 
-ProcessResult run_or_throw(const std::vector<std::string>& argv, const std::vector<int>& good) {
-  ProcessResult result = run(argv);
+ProcessResult run_or_throw(const std::vector<std::string>& argv, const std::vector<int>& good,
+                           std::string_view input) {
+  ProcessResult result = run(argv, input);
   if (std::ranges::find(good, result.status) == good.end()) {
     const std::string said = last_lines(result.output);
     throw Error(Code::program_failed, "{} failed with status {}{}{}", argv.at(0), result.status,

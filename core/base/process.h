@@ -33,8 +33,8 @@ ProcessResult run(const std::vector<std::string>& argv, std::string_view input =
 
 // As run(), and throws Error{program_failed} with the last line of output when the status is not in
 // `good`.
-ProcessResult run_or_throw(const std::vector<std::string>& argv,
-                           const std::vector<int>& good = {0});
+ProcessResult run_or_throw(const std::vector<std::string>& argv, const std::vector<int>& good = {0},
+                           std::string_view input = {});
 
 // Fills those of the descriptors 0, 1 and 2 that are closed. Call it first in main(): else the next
 // device that is opened becomes standard error, and a message is written to the disk.

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <memory>
 #include <ranges>
 #include <string_view>
 #include <vector>
@@ -46,15 +47,25 @@ struct BlockGroup {
   std::uint64_t used = 0;  // bytes
 };
 
-std::vector<BlockGroup> groups_of(const Path& device) {
+struct CloseExt {
+  void operator()(struct_ext2_filsys* raw) const { ext2fs_close_free(&raw); }
+};
+using Ext = std::unique_ptr<struct_ext2_filsys, CloseExt>;
+
+Ext open_ext(const Path& device) {
   ext2_filsys raw = nullptr;
   if (const errcode_t error =
           ext2fs_open(device.c_str(), EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &raw);
       error != 0) {
-    throw Error(Code::program_failed, "read the block groups of {}: libext2fs says {}",
+    throw Error(Code::program_failed, "read the file system on {}: libext2fs says {}",
                 device.native(), error);
   }
-  const Finally close([&] { ext2fs_close_free(&raw); });
+  return Ext(raw);
+}
+
+std::vector<BlockGroup> groups_of(const Path& device) {
+  const Ext ext = open_ext(device);
+  const ext2_filsys raw = ext.get();
   std::vector<BlockGroup> groups;
   groups.reserve(raw->group_desc_count);
   for (dgrp_t group = 0; group < raw->group_desc_count; ++group) {
@@ -67,6 +78,40 @@ std::vector<BlockGroup> groups_of(const Path& device) {
 }
 
 }  // namespace
+
+bool is_used_ext(const Path& device) {
+  const ProcessResult header = run({"dumpe2fs", "-h", device.native()});
+  return header.status == 0 && number_after(header.output, "Mount count:", device) != 0;
+}
+
+std::vector<Extent> free_extents(const Path& device, std::uint64_t below, std::size_t most) {
+  constexpr std::uint64_t least = 1ULL << 20U;
+  constexpr std::uint64_t unit = 4096;
+  if (run({"e2fsck", "-f", "-n", device.native()}).status != 0) return {};
+  const Ext ext = open_ext(device);
+  if (ext2fs_read_block_bitmap(ext.get()) != 0) return {};
+  const std::uint64_t block = ext->blocksize;
+  const blk64_t first = ext->super->s_first_data_block;
+  const blk64_t last = std::min<blk64_t>(ext2fs_blocks_count(ext->super), below / block) - 1;
+  std::vector<Extent> found;
+  for (blk64_t at = first; at <= last;) {
+    blk64_t begin = 0;
+    if (ext2fs_find_first_zero_block_bitmap2(ext->block_map, at, last, &begin) != 0) break;
+    blk64_t end = last + 1;
+    if (ext2fs_find_first_set_block_bitmap2(ext->block_map, begin, last, &end) != 0) end = last + 1;
+    const std::uint64_t from = (begin * block + unit - 1) / unit * unit;
+    const std::uint64_t to = end * block / unit * unit;
+    if (to >= from + least) found.push_back({.begin = from, .size = to - from});
+    at = end;
+  }
+  if (found.size() > most) {
+    std::ranges::nth_element(found, found.begin() + static_cast<std::ptrdiff_t>(most),
+                             std::ranges::greater{}, &Extent::size);
+    found.resize(most);
+    std::ranges::sort(found, {}, &Extent::begin);
+  }
+  return found;
+}
 
 std::optional<ExtShrink> cheapest_ext_shrink(const Path& device, std::uint64_t most,
                                              bool quick_zero, std::uint64_t store) {
@@ -81,10 +126,9 @@ std::optional<ExtShrink> cheapest_ext_shrink(const Path& device, std::uint64_t m
     // The candidate ends where this group does; `behind` is what lies further back.
     if (group.end < least) break;
     if (group.end <= most && behind <= store) {
-      // Read and written to be encrypted; what moves is read and written twice, by way of the
-      // snapshot's store.
+      // Read and written, to be encrypted and to be moved.
       const std::uint64_t zeroed = quick_zero ? 0 : most - group.end;
-      const std::uint64_t cost = 2 * group.end + 4 * behind + zeroed;
+      const std::uint64_t cost = 2 * (group.end + behind) + zeroed;
       if (cost < best_cost) {
         best_cost = cost;
         best = ExtShrink{.bytes = group.end / 4096 * 4096, .moved = behind};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace volseal {
 
@@ -19,6 +20,20 @@ void check_ext(const Path& device);
 
 // Throws Error{cannot_shrink} where the file system cannot do with `bytes`. Changes nothing.
 void require_ext_fits(const Path& device, std::uint64_t bytes);
+
+// The ext file system has been mounted since it was made.
+bool is_used_ext(const Path& device);
+
+// A run of bytes.
+struct Extent {
+  std::uint64_t begin = 0;
+  std::uint64_t size = 0;
+};
+
+// What an ext file system does not use of its first `below` bytes, in order: the longest runs, at
+// most `most` of them, each of 1 MiB at least and of whole blocks of 4 KiB. Nothing where e2fsck
+// would change anything: its bitmaps are then not to be trusted.
+std::vector<Extent> free_extents(const Path& device, std::uint64_t below, std::size_t most);
 
 // How far to shrink, and what that moves.
 struct ExtShrink {

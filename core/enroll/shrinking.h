@@ -2,10 +2,11 @@
 //
 // resize2fs is not safe against a cut, and its own undo files are not to be trusted
 // (e2fsprogs 1.47.0 breaks some file systems of 1 KiB blocks with -z). So it works on a
-// device-mapper snapshot: what it writes goes to a store, a file beside the journal, and the device
-// stays as it is. Once all of it is there, checked and synced, the store is merged into the device.
-// The kernel notes in the store what has been merged
-// (Documentation/admin-guide/device-mapper/snapshot.rst), so a merge that was cut off goes on.
+// device-mapper snapshot: what it writes goes to a store, a file beside the journal, or to where
+// the file system as it is has nothing, and that stays as it is. Once all of it is there, checked
+// and synced, the store is merged into the device, its superblock last. The kernel notes in the
+// store what has been merged (Documentation/admin-guide/device-mapper/snapshot.rst), so a merge
+// that was cut off goes on.
 //
 // Image files have no snapshots; they are shrunk where they are.
 #pragma once
@@ -22,7 +23,8 @@ class Shrinking {
   // `name`: for the mapping, not in use by anybody else.
   Shrinking(Path device, Path store, std::string name);
 
-  // To `bytes`, of which `moved` lie further back now. On a new snapshot; the device is only read.
+  // To `bytes`, of which `moved` lie further back now. On a new snapshot; of the device, only what
+  // its file system does not use is written.
   // Repeatable until mask(). Throws Error{unsafe, program_failed, no_space}.
   void on_snapshot(std::uint64_t bytes, std::uint64_t moved) const;
   // Clears the device's old superblock: a half-merged file system must not be mounted by anybody.

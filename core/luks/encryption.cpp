@@ -17,14 +17,25 @@ namespace volseal {
 
 namespace {
 
-void clear_head(const Path& device) {
+// In the sector after the boot block (Documentation/filesystems/ext4, "The Super Block").
+constexpr std::uint64_t ext_magic_sector = 1024;
+// btrfs has its superblock at 64 KiB, of 4 KiB, with a checksum over all of it.
+constexpr std::uint64_t last_superblock_end = 128ULL << 10U;
+
+void zero(const Path& device, std::uint64_t begin, std::uint64_t end) {
   const UniqueFd fd = open_file(device, O_WRONLY);
-  const std::string zeros(4096, '\0');
-  write_all(fd.get(), zeros, device.native());
+  if (::lseek(fd.get(), static_cast<off_t>(begin), SEEK_SET) < 0)
+    throw_errno(errno, "write {}", device.native());
+  write_all(fd.get(), std::string(end - begin, '\0'), device.native());
   sync_fd(fd.get(), device.native());
 }
 
 }  // namespace
+
+void clear_superblock(const Path& device) {
+  zero(device, ext_magic_sector, ext_magic_sector + 512);
+  zero(device, 0, superblock_bytes);
+}
 
 void InPlaceEncryption::begin(const Path& header, const Path& device, const Secret& passphrase,
                               int keyslot, std::uint32_t sector_size) {
@@ -105,7 +116,11 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase, const 
 }
 
 void install_header(const Path& header, const Path& device, bool replaces_data) {
-  if (replaces_data) clear_head(device);
+  if (replaces_data) {
+    clear_superblock(device);
+    const std::uint64_t end = std::min<std::uint64_t>(size_of(header), last_superblock_end);
+    if (end > superblock_bytes) zero(device, superblock_bytes, end);
+  }
   const Volume target = Volume::open(device);
   if (const int r = crypt_header_restore(target.device_.get(), nullptr, header.c_str()); r != 0) {
     target.fail(r, "write the header " + header.native() + " to");

@@ -40,9 +40,16 @@ class InPlaceEncryption {
   static bool run(const Path& device, const Secret& passphrase, const GoOn& go_on);
 };
 
+// What clear_superblock() clears at the head of a device.
+constexpr std::uint64_t superblock_bytes = 4096;
+
+// Nobody takes the device for an ext, XFS or swap any more. Where ext has its magic comes first: as
+// long as that is there, nothing has been cleared.
+void clear_superblock(const Path& device);
+
 // Writes the header file to the head of the device, syncs, and reads it back. `replaces_data`: what
-// is there now has been moved; its first 4 KiB are cleared first, so that no half-written header
-// can be mounted as the file system that used to begin there. Repeatable after a cut.
+// is there now has been moved; its superblock is cleared first, so that no half-written header can
+// be mounted as the file system that used to begin there. Repeatable after a cut.
 void install_header(const Path& header, const Path& device, bool replaces_data);
 
 // A LUKS1 header with its keyslots, all that lies before the data, becomes one of LUKS2 in the same
