@@ -71,9 +71,6 @@ std::uint64_t shrunk_size(std::uint64_t device_size) {
 // A file system may leave this much of its device, bytes: not a whole block.
 constexpr std::uint64_t rounding = 64ULL << 10U;
 
-// lvm(8): extents of up to 4 GiB are in use.
-constexpr std::uint64_t largest_extension = 4ULL << 30U;
-
 // What the volume group of a logical volume has to give, bytes.
 std::uint64_t free_in_group(const Path& volume) {
   const std::string text = run_or_throw({"lvs", "--noheadings", "--units", "b", "--nosuffix", "-o",
@@ -175,58 +172,6 @@ void Executor::enroll(const VolumePlan& plan) {
     throw;
   }
   carry_on(std::move(*entry), device);
-}
-
-void Executor::resume(JournalEntry entry) {
-  const DeviceGraph graph = world_.scan();
-  const Path device = find_again(entry, graph);
-  world_.record(entry.plan, entry.luks_uuid, "enroll.resume", "started");
-  // Since the cut it may have been mounted again, or, half-encrypted, opened at boot. It is taken
-  // out of use for the rest: libcryptsetup cannot finish the last hot zones of a data shift under a
-  // mapping.
-  if (const auto at = graph.find(device.native())) {
-    const bool open = is_mapping_of(entry.plan.mapping, entry.luks_uuid);
-    const auto used = open ? graph.find("/dev/mapper/" + entry.plan.mapping) : at;
-    VolumePlan held = entry.plan;
-    held.mounts.clear();
-    held.swap_active = false;
-    if (used) {
-      held.path = graph[*used].path;
-      held.mounts = graph[*used].mounts;
-      held.swap_active = graph[*used].swap_active;
-    }
-    release(held);
-    if (open) deactivate(entry.plan.mapping);
-    if (!held.mounts.empty()) entry.plan.mounts = held.mounts;
-  }
-  require_unclaimed(device);
-  carry_on(std::move(entry), device);
-}
-
-Path Executor::find_again(const JournalEntry& entry, const DeviceGraph& graph) const {
-  const auto same_size = [&](const Device& device) {
-    // Volume groups give whole extents.
-    const bool extended = entry.plan.room == Room::extend && device.size > entry.plan.size &&
-                          device.size - entry.plan.size <= largest_extension;
-    return device.size == entry.plan.size || extended;
-  };
-  for (const Device& device : graph.devices) {
-    if (device.luks && device.luks->uuid == entry.luks_uuid && same_size(device))
-      return device.path;
-  }
-  // Before and while the header is written there is no LUKS UUID to go by.
-  const auto linked = [&](const Device& device) {
-    return std::ranges::any_of(entry.links, [&](const std::string& link) {
-      return std::ranges::find(device.links, link) != device.links.end();
-    });
-  };
-  for (const Device& device : graph.devices) {
-    if (!same_size(device)) continue;
-    if (entry.links.empty() ? device.name == entry.plan.name : linked(device)) return device.path;
-  }
-  throw Error(Code::not_found, "go on with {}: no device of {} bears one of its names (journal {})",
-              entry.plan.path, human_size(entry.plan.size),
-              (journal_.folder() / (entry.id + ".json")).native());
 }
 
 // Takes the volume out of use, where the person allowed it.
@@ -572,6 +517,10 @@ void Executor::adopt(const VolumePlan& plan, const Path& device,
   world_.record(plan, entry.luks_uuid, "enroll.finish", "ok");
 }
 
+Path Executor::luks1_backup(const std::string& luks_uuid) const {
+  return Path(policy_.header_backups) / (luks_uuid + ".luks1-header");
+}
+
 // On a copy of the header; the device is only read.
 JournalEntry Executor::convert(const VolumePlan& plan, const Path& device,
                                const std::vector<std::string>& links) {
@@ -584,7 +533,7 @@ JournalEntry Executor::convert(const VolumePlan& plan, const Path& device,
   make_folder(journal_.folder());
   const Path header = journal_.pristine_header(entry.id);
   copy_luks1_header(device, header);
-  back_up_header(device, Path(policy_.header_backups) / (entry.luks_uuid + ".luks1-header"), links);
+  back_up_header(device, luks1_backup(entry.luks_uuid), links);
   say(entry, "converting the header");
   convert_to_luks2(header);
   Volume volume = Volume::load(header);
@@ -682,6 +631,8 @@ void Executor::fill(const JournalEntry& entry, const Path& device) {
     say(entry, "making the swap area");
     make_swap(mapping, plan.content_uuid, plan.content_label);
   } else if (plan.filesystem == "ext4") {
+    // A cut may have been after it, and the volume in use since.
+    if (is_used_ext(mapping)) return;
     say(entry, "making the file system");
     make_ext4(mapping, plan.content_label);
   }

@@ -110,6 +110,10 @@ class Executor {
              const std::function<bool(const Secret&, const GoOn&)>& work) const;
   Shrinking shrinking(const JournalEntry& entry, const Path& device) const;
   Secret secret_for(const JournalEntry& entry, const Volume& volume);
+  void take_as_it_is(JournalEntry& entry, const Device& now);
+  void take_file_system(JournalEntry& entry, std::uint64_t size, const Path& device);
+  void require_copied(const JournalEntry& entry, const Path& device) const;
+  Path luks1_backup(const std::string& luks_uuid) const;
   Path find_again(const JournalEntry& entry, const DeviceGraph& graph) const;
   void say(const JournalEntry& entry, const std::string& step) const;
 

@@ -46,6 +46,7 @@ Json json_of(const JournalEntry& entry) {
           {"content_type", plan.content_type},
           {"content_uuid", plan.content_uuid},
           {"content_label", plan.content_label},
+          {"content_size", plan.content_size},
           {"cipher", plan.cipher},
           {"key_bits", plan.key_bits},
           {"sector_size", plan.sector_size},
@@ -90,6 +91,7 @@ JournalEntry entry_of(const Json& json) {
   plan.swap_active = json.at("swap_active");
   plan.bytes = json.at("bytes");
   // What the first release did not write.
+  plan.content_size = json.value("content_size", std::uint64_t{0});
   plan.room = named(rooms, json.value("room", "shrink"));
   plan.used_only = json.value("used_only", false);
   plan.crypttab_options = json.value("crypttab_options", "");
@@ -128,12 +130,12 @@ std::string_view to_string(Phase phase) {
 
 void Journal::write(const JournalEntry& entry) const {
   make_folder(folder_);
-  write_file(folder_ / (entry.id + ".json"), json_of(entry).dump(1) + "\n");
+  write_file(file(entry.id), json_of(entry).dump(1) + "\n");
 }
 
 void Journal::remove(const JournalEntry& entry) const {
   // The journal goes first: without it, what is left of the header files is a stray.
-  remove_if_any(folder_ / (entry.id + ".json"));
+  remove_if_any(file(entry.id));
   sync_folder(folder_);
   remove_strays();
 }

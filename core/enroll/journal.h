@@ -61,6 +61,7 @@ class Journal {
   // Header files without a journal: enrollments that were cut off before anything was done.
   void remove_strays() const;
 
+  Path file(const std::string& id) const { return folder_ / (id + ".json"); }
   // The header as it was when its keyslots were proven; never changed after that.
   Path pristine_header(const std::string& id) const { return folder_ / (id + ".header"); }
   // The copy that learns of the moved segment.
