@@ -30,6 +30,8 @@ set_up_server() {
 	UUID=$(blkid -p -s UUID -o value "$(volume swap)") none swap sw 0 0
 	TABLE
   cat >/etc/volseal/policy.toml <<-POLICY
+	[volumes]
+	free_space = "${FREE_SPACE:-encrypt}"
 	[[rule]]
 	name = "root"
 	match = { path = "/dev/ubdp" }
@@ -49,6 +51,19 @@ bring_up() {
   volseal unlock --all || true
   mount -a || true
   swapon -a || true
+  if mountpoint -q /srv/data; then use_data; fi
+}
+
+# One file comes, another changes: who goes on must take the volume as it is by now.
+use_data() {
+  local file
+  for file in "new $EPOCHSECONDS" changed; do
+    head -c 300K /dev/urandom >"/srv/data/$file"
+    sync
+    grep -v " $file\$" /window/files.sha256 >/run/sums
+    (cd /srv/data && sha256sum "$file") >>/run/sums
+    cp /run/sums /window/files.sha256
+  done
 }
 
 enroll_server() { volseal enroll --unmount --yes --recovery-key-dir "$keys" "$@"; }
@@ -246,7 +261,7 @@ tell_volume_keys() {
 
 # --- one boot of an enrollment that is cut again and again ------------------------------------------
 
-# BRING_UP: yes, when the machine starts up before somebody goes on. CUT_AT: before which step
+# BRING_UP: yes, when the machine starts up, and is used, before somebody goes on. FREE_SPACE: policy. CUT_AT: before which step
 # tests/support/cut_here.cpp asks for the cut; none.
 cut_enrollment() {
   local begun at_once=()

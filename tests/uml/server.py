@@ -88,22 +88,21 @@ def copy_into(image, source, offset):
 class Server:
     """Fresh disks in a window of run-guest, as often as wanted."""
 
-    IMAGES = {"data": 128 * MIB, "blank": 96 * MIB, "swap": 96 * MIB}
+    IMAGES = ("data", "blank", "swap")
 
     ENDED_BEFORE_CUT = 120  # of run-guest
 
-    def __init__(self, window, guest, seed):
-        """`guest`: the command that boots it, without its phase."""
+    def __init__(self, window, guest, seed, data=128 * MIB):
+        """`guest`: the command that boots it, without its phase. `data`: bytes of that disk."""
         self.window, self.pristine, self.guest = window, window / "pristine", guest
         rng = random.Random(seed)
         folder = window / "making"
         for path in (self.pristine, folder):
             path.mkdir(parents=True)
-        sums = make_data(self.pristine / "data.img", self.IMAGES["data"], folder, rng)
-        (window / "files.sha256").write_text(sums)
-        make_swap(self.pristine / "swap.img", self.IMAGES["swap"], rng)
+        self.sums = make_data(self.pristine / "data.img", data, folder, rng)
+        make_swap(self.pristine / "swap.img", 96 * MIB, rng)
         with open(self.pristine / "blank.img", "wb") as file:
-            file.truncate(self.IMAGES["blank"])
+            file.truncate(96 * MIB)
         shutil.rmtree(folder)
         self.renew()
         if len(self.old_plaintext("data data\nswap swap")) != 2:
@@ -114,6 +113,7 @@ class Server:
         for name in ("recovery-keys", "volume-keys", "tpm"):
             shutil.rmtree(self.window / name, ignore_errors=True)
         (self.window / "root-disk.img").unlink(missing_ok=True)
+        (self.window / "files.sha256").write_text(self.sums)
         for name in self.IMAGES:
             run("cp", "--sparse=always", self.pristine / f"{name}.img", self.window / f"{name}.img")
 

@@ -2,7 +2,7 @@
 # The power goes at random moments while a server of three volumes is enrolled, again and again. After each
 # cut every volume has a proven way to open it, and the same command goes on; in the end the files are the
 # same, and neither old plaintext nor a key lies on any disk.
-# disk: data 128M
+# disk: data 288M
 # disk: blank 96M
 # disk: swap 96M
 # root: disk
