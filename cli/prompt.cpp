@@ -1,10 +1,12 @@
 #include "cli/prompt.h"
 
 #include "cli/output.h"
+#include "cli/stop.h"
 #include "core/base/error.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -20,12 +22,26 @@ UniqueFd open_terminal() {
   return UniqueFd(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
 }
 
+// The signal may have gone to another thread, whose reading it does not end.
+void wait_for_input(int fd) {
+  constexpr int moment = 200;  // ms
+  for (;;) {
+    pollfd poll{.fd = fd, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&poll, 1, moment);
+    if (stop_is_wanted() || (ready < 0 && errno == EINTR))
+      throw Error(Code::interrupted, "read from the terminal: interrupted");
+    if (ready < 0) throw_errno(errno, "read from the terminal");
+    if (ready > 0) return;
+  }
+}
+
 // One line in canonical mode, without its newline; nothing at end of file.
 std::optional<Secret> read_line(int fd) {
   Secret line(longest);
   std::size_t size = 0;
   for (;;) {
     std::uint8_t byte = 0;
+    wait_for_input(fd);
     const ssize_t got = ::read(fd, &byte, 1);
     if (got < 0 && errno == EINTR)
       throw Error(Code::interrupted, "read from the terminal: interrupted");

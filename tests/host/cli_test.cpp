@@ -1,12 +1,15 @@
 // The program as people use it: exit statuses, what it says, and that bad input changes nothing.
 #include "tests/support/image.h"
 #include "tests/support/swtpm.h"
+#include "tests/support/terminal.h"
 
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <regex>
 #include <sstream>
 #include <thread>
 
@@ -38,8 +41,15 @@ class CliTest : public ImageTest {
                                      R"(out=$1; err=$2; shift 2; exec "$@" >"$out" 2>"$err")",
                                      "sh",
                                      (folder / "stdout").native(),
-                                     (folder / "stderr").native(),
-                                     VOLSEAL_BINARY,
+                                     (folder / "stderr").native()};
+    std::ranges::copy(command(arguments), std::back_inserter(argv));
+    const int status = run(argv, input).status;
+    return {
+        .status = status, .out = read_file(folder / "stdout"), .err = read_file(folder / "stderr")};
+  }
+
+  std::vector<std::string> command(const std::vector<std::string>& arguments) const {
+    std::vector<std::string> argv = {VOLSEAL_BINARY,
                                      "--tcti",
                                      swtpm.tcti(),
                                      "--policy",
@@ -47,9 +57,7 @@ class CliTest : public ImageTest {
                                      "--state",
                                      (folder / "state").native()};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
-    const int status = run(argv, input).status;
-    return {
-        .status = status, .out = read_file(folder / "stdout"), .err = read_file(folder / "stderr")};
+    return argv;
   }
 
   // A LUKS2 image made by somebody else, that "passphrase" opens.
@@ -238,6 +246,66 @@ TEST_F(CliTest, EnrollsAnImageFile) {
       run({"cryptsetup", "open", "--test-passphrase", "--key-file", key.native(), image.native()})
           .status,
       0);
+}
+
+// The key as it stands on the screen; "" where there is none.
+std::string key_on(const std::string& screen) {
+  std::smatch match;
+  return std::regex_search(screen, match,
+                           std::regex("[cbdefghijklnrtuv]{8}(-[cbdefghijklnrtuv]{8}){7}"))
+             ? match.str()
+             : "";
+}
+
+std::size_t times(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+// Somebody writes the key down: it is shown once, what is typed is not, and it opens the volume.
+TEST_F(CliTest, HandsTheRecoveryKeyToWhoSitsThere) {
+  const Path image = ext4("disk.img", 96);
+  test::Terminal terminal(command({"enroll", "--yes", image.native()}));
+  terminal.expect("Recovery key of");
+  terminal.answer("type its last eight letters", "cccccccc\n");
+  terminal.expect("that is not its last group");
+  const std::string key = key_on(terminal.shown());
+  ASSERT_EQ(key.size(), 71U) << terminal.shown();
+  terminal.answer("type its last eight letters", key.substr(key.size() - 8) + "\n");
+  EXPECT_EQ(terminal.wait(), 0) << terminal.shown();
+  EXPECT_EQ(times(terminal.shown(), key), 1U);
+  EXPECT_EQ(times(terminal.shown(), key.substr(key.size() - 8)), 1U) << "what was typed is shown";
+  write_file(folder / "written-down", key);
+  EXPECT_EQ(run({"cryptsetup", "open", "--test-passphrase", "--key-file",
+                 (folder / "written-down").native(), image.native()})
+                .status,
+            0);
+  EXPECT_THAT(read_file(folder / "state/audit.log"), Not(HasSubstr(key.substr(0, 17))));
+}
+
+// Who does not write it down, or goes away, has the disk that he had.
+TEST_F(CliTest, WithoutAWordThatTheKeyIsKeptNothingIsTouched) {
+  const Path image = ext4("disk.img", 96);
+  const std::string before = digest(image);
+  {
+    test::Terminal terminal(command({"enroll", "--yes", image.native()}));
+    for (int i = 0; i < 3; ++i) terminal.answer("type its last eight letters", "cccccccc\n");
+    EXPECT_EQ(terminal.wait(), 4) << terminal.shown();
+    EXPECT_THAT(terminal.shown(), HasSubstr("it was not acknowledged; nothing was changed"));
+  }
+  {
+    test::Terminal terminal(command({"enroll", "--yes", image.native()}));
+    terminal.answer("type its last eight letters", "\x03");
+    EXPECT_EQ(terminal.wait(), 4) << terminal.shown();
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "state/enroll"));
+  {
+    // It is killed.
+    test::Terminal terminal(command({"enroll", "--yes", image.native()}));
+    terminal.expect("type its last eight letters");
+  }
+  EXPECT_EQ(digest(image), before);
 }
 
 // For programs: every line is JSON, and the last one says how it ended.
