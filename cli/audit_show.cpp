@@ -112,13 +112,14 @@ void show_audit(const AuditShow& show, const Options& options) {
     kept.pop_front();
     ++left_out;
   };
-  for_each_event(audit_log_of(options), "", [&](const AuditRecord& record, std::string_view line) {
-    if (!filter.wants(record)) return;
-    if (show.json)
-      keep(lines, std::string(line));
-    else
-      keep(records, record);
-  });
+  for_each_event(audit_log_of(options).log, "",
+                 [&](const AuditRecord& record, std::string_view line) {
+                   if (!filter.wants(record)) return;
+                   if (show.json)
+                     keep(lines, std::string(line));
+                   else
+                     keep(records, record);
+                 });
   if (show.json) {
     print_out(json_of(lines, left_out));
     return;
@@ -137,16 +138,17 @@ void export_audit(const AuditSelection& selection, AuditFormat format, const Opt
                       "unit",   "pid",       "program", "verb",    "action", "outcome",
                       "volume", "luks_uuid", "group",   "detail"});
   }
-  for_each_event(audit_log_of(options), "", [&](const AuditRecord& record, std::string_view line) {
-    if (!filter.wants(record)) return;
-    if (format == AuditFormat::csv)
-      out += csv_of(record);
-    else
-      (out += line) += '\n';
-    if (out.size() < piece) return;
-    print_out(out);
-    out.clear();
-  });
+  for_each_event(audit_log_of(options).log, "",
+                 [&](const AuditRecord& record, std::string_view line) {
+                   if (!filter.wants(record)) return;
+                   if (format == AuditFormat::csv)
+                     out += csv_of(record);
+                   else
+                     (out += line) += '\n';
+                   if (out.size() < piece) return;
+                   print_out(out);
+                   out.clear();
+                 });
   print_out(out);
 }
 

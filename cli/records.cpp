@@ -77,7 +77,7 @@ Records read_records(const DeviceGraph& graph, const Policy& policy, const Optio
   Records records;
   read_header_backups(policy.header_backups, volume_uuids(graph), records);
   read_boot(records);
-  read_attempts(audit_log_of(options), graph.boot_id, records);
+  read_attempts(audit_log_of(options).log, graph.boot_id, records);
   records.drills = load_drills(options.state);
   return records;
 }

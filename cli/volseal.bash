@@ -4,7 +4,7 @@
 _volseal() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verbs=() i
   case $previous in
-    --policy | --graph | --controls-file | --since | --evidence | --report | --pseudonymize | --file | --key | --key-file | --new-key-file | --output | --pin-file | --new-pin-file | --blob | --like | --device)
+    --policy | --graph | --controls-file | --since | --evidence | --report | --pseudonymize | --file | --key | --key-file | --new-key-file | --output | --pin-file | --new-pin-file | --blob | --like | --device | --log | --checkpoint)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;

@@ -2,7 +2,10 @@
 
 #include "cli/output.h"
 #include "cli/prompt.h"
+#include "core/base/digest.h"
+#include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/base/log.h"
 #include "tpm/connection.h"
 #include "tpm/group.h"
 #include "tpm/protector.h"
@@ -113,8 +116,21 @@ GroupMaterial Groups::open(const std::string& name) {
   return {.sealed = at->second.sealed, .secret = at->second.secret.clone()};
 }
 
-Path audit_log_of(const Options& options) {
-  return options.state / "audit.log";
+AuditPlace audit_log_of(const Options& options) {
+  AuditPlace place{.log = options.state / "audit.log", .rules = {}};
+  // Beside each other in /run, for states of their own.
+  place.rules.gap =
+      fmt::format("/run/volseal/audit.gap.{}", sha256_hex(place.log.native()).substr(0, 16));
+  try {
+    const AuditPolicy audit = load_policy(options.policy).audit;
+    place.rules.sync_always = audit.sync_always;
+    place.rules.go_on_when_full = !audit.refuse_when_full;
+    place.rules.rotate_at = audit.rotate;
+    place.rules.checkpoint_every = static_cast<std::uint64_t>(audit.checkpoint_events);
+  } catch (const Error& error) {
+    log::detail("the audit log is kept as by default: {}", error.what());
+  }
+  return place;
 }
 
 std::string host_name() {

@@ -44,7 +44,9 @@ class Groups {
   std::map<std::string, GroupMaterial> opened_;
 };
 
-Path audit_log_of(const Options& options);
+// Where the log is, and how the policy wants it kept; as by default where the policy cannot be
+// read, which is said by who needs it.
+AuditPlace audit_log_of(const Options& options);
 // This machine's; "" where it has none.
 std::string host_name();
 

@@ -48,30 +48,6 @@ struct Actor {
 
 Actor this_actor(std::string_view verb);
 
-class AuditLog {
- public:
-  // Opens nothing yet. `verb`: what the person asked for, "enroll", "watch" ...
-  explicit AuditLog(Path path, std::string_view verb = {});
-
-  // On disk when it returns (one write, then fsync); the file and its folder are made where they
-  // are missing, for root only. Waits for other writers, up to ten seconds (then Error{busy}).
-  //
-  // Throws Error{no_space} with the log as it was where there is no room. An event whose outcome is
-  // `audit_started` also needs 64 KiB to spare, which are kept for what follows it: so the act is
-  // not begun, rather than done and not recorded.
-  //
-  // A last line that a power cut tore is closed by a newline, and "audit.recovered" recorded first.
-  void record(const Event& event) const;
-  // Several in one write and one fsync.
-  void record_all(std::span<const Event> events) const;
-
-  const Path& path() const { return path_; }
-
- private:
-  Path path_;
-  Actor actor_;
-};
-
 struct AuditRecord {
   std::uint64_t seq = 0;  // from 1
   std::string time;       // RFC 3339, UTC
@@ -81,6 +57,52 @@ struct AuditRecord {
   Actor who;
   Event event;
   std::string prev;  // SHA-256 of the line before, hexadecimal; zeros in the first line
+};
+
+// How the log is kept: [audit] of policy.toml.
+struct AuditRules {
+  bool sync_always = true;               // else only what a checkpoint covers is sure to be on disk
+  bool go_on_when_full = false;          // else what cannot be recorded is not done
+  std::uint64_t rotate_at = 64U << 20U;  // bytes, at which a file is closed; 0: never
+  std::uint64_t checkpoint_every = 1000;  // events; 0: none by themselves
+  Path gap;  // counts, on another file system, what found no room; empty: nothing does
+};
+
+struct AuditPlace {
+  Path log;
+  AuditRules rules;
+};
+
+namespace audit {
+class LockedLog;
+}
+
+class AuditLog {
+ public:
+  // Opens nothing yet. `verb`: what the person asked for, "enroll", "watch" ...
+  explicit AuditLog(Path path, std::string_view verb = {});
+  explicit AuditLog(AuditPlace place, std::string_view verb = {});
+
+  // On disk when it returns (one write, then fsync); the file and its folder are made where they
+  // are missing, for root only. Waits for other writers, up to ten seconds (then Error{busy}).
+  //
+  // Throws Error{no_space} with the log as it was where there is no room. An event whose outcome is
+  // `audit_started` also needs 64 KiB to spare, which are kept for what follows it: so the act is
+  // not begun, rather than done and not recorded.
+  //
+  // A last line that a power cut tore is closed by a newline, and "audit.recovered" recorded first;
+  // so are "audit.rotated", "audit.clock" and "audit.gap" (docs/audit.md).
+  void record(const Event& event) const;
+  // Several in one write and one fsync.
+  void record_all(std::span<const Event> events) const;
+
+  const Path& path() const { return place_.log; }
+
+ private:
+  std::vector<AuditRecord> append(audit::LockedLog& log, std::span<const Event> events) const;
+
+  AuditPlace place_;
+  Actor actor_;
 };
 
 struct AuditFlaw {

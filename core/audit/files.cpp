@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -37,6 +38,13 @@ std::optional<UniqueFd> open_if_any(const Path& path) {
   }
 }
 
+bool same_file(int one, int other) {
+  struct stat a{};
+  struct stat b{};
+  return ::fstat(one, &a) == 0 && ::fstat(other, &b) == 0 && a.st_dev == b.st_dev &&
+         a.st_ino == b.st_ino;
+}
+
 }  // namespace
 
 Path folder_of(const Path& log) {
@@ -61,10 +69,7 @@ std::vector<std::uint64_t> closed_files(const Path& log) {
   return numbers;
 }
 
-Snapshot snapshot(const Path& log) {
-  // The lock of the open file keeps it from being closed while the others are listed.
-  auto open = open_if_any(log);
-  if (open && ::flock(open->get(), LOCK_SH) != 0) throw_errno(errno, "lock {}", log.native());
+Snapshot list_files(const Path& log) {
   Snapshot result;
   std::uint64_t last = 0;
   for (const std::uint64_t number : closed_files(log)) {
@@ -72,14 +77,29 @@ Snapshot snapshot(const Path& log) {
     result.files.push_back({.path = path, .number = number, .size = size_of(path)});
     last = number;
   }
-  if (open) {
+  if (auto open = open_if_any(log)) {
     const std::uint64_t size = size_of(open->get(), log);
-    ::flock(open->get(), LOCK_UN);
     result.files.push_back({.path = log, .number = last + 1, .fd = std::move(open), .size = size});
     result.has_open = true;
   }
-  if (result.files.empty()) throw Error(Code::not_found, "open {}: there is no log", log.native());
   return result;
+}
+
+Snapshot snapshot(const Path& log) {
+  // The lock of the open file keeps it from being closed while the others are listed.
+  for (;;) {
+    const auto open = open_if_any(log);
+    if (open && ::flock(open->get(), LOCK_SH) != 0) throw_errno(errno, "lock {}", log.native());
+    Snapshot result = list_files(log);
+    // It was closed while we waited, and a new one begun.
+    if (open && !result.files.empty()) {
+      const auto& newest = result.files.back().fd;
+      if (newest && !same_file(open->get(), newest->get())) continue;
+    }
+    if (result.files.empty())
+      throw Error(Code::not_found, "open {}: there is no log", log.native());
+    return result;
+  }
 }
 
 }  // namespace volseal::audit

@@ -29,6 +29,8 @@ struct Snapshot {
   bool has_open = false;    // audit.log is there
 };
 
+// For who holds the log's lock.
+Snapshot list_files(const Path& log);
 // Throws Error{not_found} where there is no file at all. Waits for a writer in the middle of a
 // line.
 Snapshot snapshot(const Path& log);

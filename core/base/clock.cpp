@@ -38,6 +38,25 @@ std::optional<std::chrono::sys_days> parse_day(std::string_view text) {
   return std::chrono::sys_days(date);
 }
 
+std::optional<std::chrono::milliseconds> parse_time(std::string_view text) {
+  constexpr std::string_view pattern = "0000-00-00T00:00:00.000Z";
+  if (text.size() != pattern.size()) return std::nullopt;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (pattern[i] == '0' ? !digit : text[i] != pattern[i]) return std::nullopt;
+  }
+  const auto day = parse_day(text);
+  if (!day) return std::nullopt;
+  const auto number = [&](std::size_t at, std::size_t size) {
+    int value = 0;
+    for (const char c : text.substr(at, size)) value = value * 10 + (c - '0');
+    return value;
+  };
+  return day->time_since_epoch() + std::chrono::hours(number(11, 2)) +
+         std::chrono::minutes(number(14, 2)) + std::chrono::seconds(number(17, 2)) +
+         std::chrono::milliseconds(number(20, 3));
+}
+
 std::optional<int> days_between(std::string_view from, std::string_view to) {
   const auto first = parse_day(from);
   const auto last = parse_day(to);

@@ -10,6 +10,8 @@ namespace volseal {
 
 // RFC 3339 in UTC with milliseconds: "2024-05-01T12:34:56.789Z".
 std::string utc_now();
+// What utc_now() writes, as milliseconds since 1970; nothing for anything else.
+std::optional<std::chrono::milliseconds> parse_time(std::string_view text);
 // "YYYY-MM-DD", and what may follow a day of RFC 3339; nothing where that is no day.
 std::optional<std::chrono::sys_days> parse_day(std::string_view text);
 // The days from one to the other; nothing where either is none.

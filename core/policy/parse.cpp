@@ -2,6 +2,7 @@
 #include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/policy/audit.h"
 #include "core/policy/conditions.h"
 #include "core/policy/policy.h"
 #include "core/policy/section.h"
@@ -468,7 +469,7 @@ Policy parse_policy(std::string_view text, std::string_view source) {
   if (text.size() > max_text) throw Error(Code::bad_policy, "{}: larger than 1 MiB", source);
   const toml::table document = parse_toml(text, source);
   const Section root(document, "the policy", source);
-  root.only({"volumes", "group", "rule", "watch"});
+  root.only({"volumes", "group", "rule", "watch", "audit"});
 
   Policy policy;
   policy.source = source;
@@ -480,6 +481,7 @@ Policy parse_policy(std::string_view text, std::string_view source) {
   }
   read_rules(root, policy);
   if (const auto watch = root.table("watch", "[watch]")) policy.watch = read_watch(*watch);
+  if (const auto audit = root.table("audit", "[audit]")) policy.audit = read_audit(*audit);
   return policy;
 }
 

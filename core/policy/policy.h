@@ -95,6 +95,16 @@ struct WatchPolicy {
   std::vector<WatchRule> rules;
 };
 
+struct AuditPolicy {
+  bool sync_always = true;            // else only with a checkpoint
+  bool refuse_when_full = true;       // what cannot be recorded is not done
+  std::uint64_t rotate = 64U << 20U;  // bytes of a file; 0: one file for ever
+  int checkpoint_events = 1000;       // a checkpoint so often; 0: only hourly and at shutdown
+  bool tpm = true;                    // the newest checkpoint is in the TPM, where there is one
+  std::vector<std::string> anchor;    // gets checkpoints on its standard input
+  int timeout = 30;                   // of the command, seconds
+};
+
 struct TpmProtection {
   bool enabled = true;
   std::string bank = "sha256";
@@ -151,6 +161,7 @@ struct Policy {
   std::vector<Group> groups;  // never empty: "default" is always there
   std::vector<Rule> rules;
   WatchPolicy watch;
+  AuditPolicy audit;
 
   const Group& group(const std::string& name) const;  // throws Error{bad_policy}
 };

@@ -136,6 +136,65 @@ TEST_F(AuditVerbTest, VerifySaysWhereTheFirstBadLineIs) {
   EXPECT_EQ(json["first_bad"]["file"], log.native());
 }
 
+TEST_F(AuditVerbTest, VerifyWantsACheckpoint) {
+  write_three();
+  EXPECT_EQ(volseal({"verify"}).status, 1);
+  const ProcessResult note = volseal({"checkpoint"});
+  EXPECT_EQ(note.status, 0);
+  EXPECT_THAT(note.output, HasSubstr("\n3\n"));
+  EXPECT_EQ(volseal({"verify"}).status, 0);
+  // Nothing new: the same one.
+  EXPECT_EQ(volseal({"checkpoint"}).output, note.output);
+}
+
+TEST_F(AuditVerbTest, ACopyIsVerifiedElsewhereByThePublicKey) {
+  EXPECT_EQ(volseal({"key"}).status, 4);
+  write_three();
+  write_file(folder / "note", volseal({"checkpoint"}).output);
+  write_file(folder / "key", volseal({"key"}).output);
+  const Path copy = folder / "copy";
+  std::filesystem::copy(folder / "state", copy, std::filesystem::copy_options::recursive);
+  std::filesystem::remove(copy / "audit" / "key.pem");
+  const std::vector<std::string> arguments = {"verify",
+                                              "--log",
+                                              (copy / "audit.log").native(),
+                                              "--key",
+                                              (folder / "key").native(),
+                                              "--checkpoint",
+                                              (folder / "note").native()};
+  EXPECT_EQ(volseal(arguments).status, 0) << volseal(arguments).output;
+  // Cut, and its checkpoint with it: the one that was kept elsewhere says so.
+  std::string text = read_file(copy / "audit.log");
+  write_file(copy / "audit.log", text.substr(0, text.find('\n') + 1));
+  std::filesystem::remove(copy / "audit" / "checkpoints");
+  EXPECT_EQ(volseal(arguments).status, 5);
+  write_file(folder / "note", "no checkpoint\n");
+  EXPECT_EQ(volseal(arguments).status, 5);
+  write_file(folder / "key", "no key\n");
+  EXPECT_EQ(volseal(arguments).status, 4);
+}
+
+TEST_F(AuditVerbTest, CheckpointsAreHandedOutUntilTheyAreAcknowledged) {
+  write_three();
+  const Path store = folder / "store";
+  write_policy("[audit]\nanchor = [\"/bin/sh\", \"-c\", \"test -e " + (folder / "up").native() +
+               " && cat >> " + store.native() + "\"]\n");
+  EXPECT_EQ(volseal({"checkpoint"}).status, 1);
+  EXPECT_FALSE(std::filesystem::exists(store));
+  write_file(folder / "up", "");
+  EXPECT_EQ(volseal({"checkpoint"}).status, 0);
+  const std::string note = read_file(store);
+  EXPECT_EQ(note, read_file(folder / "state" / "audit" / "checkpoints"));
+  // Once is enough.
+  EXPECT_EQ(volseal({"checkpoint"}).status, 0);
+  EXPECT_EQ(read_file(store), note);
+  write_policy("[audit]\nanchor = [\"/bin/sleep\", \"60\"]\ntimeout = 1\n");
+  write_three();
+  const ProcessResult slow = volseal({"checkpoint"});
+  EXPECT_EQ(slow.status, 1);
+  EXPECT_THAT(slow.output, HasSubstr("did not end within 1 s"));
+}
+
 TEST_F(AuditVerbTest, NoLogIsAFailure) {
   EXPECT_EQ(volseal({"verify"}).status, 4);
   EXPECT_EQ(volseal({"show"}).status, 4);

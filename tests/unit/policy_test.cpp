@@ -549,5 +549,41 @@ TEST_F(RuleTest, TheDefaultForbidsPlainSticksAndWelcomesEncryptedOnes) {
   EXPECT_EQ(by_default(1), "esp-unmounted");
 }
 
+TEST(AuditPolicyTest, SaysHowTheLogIsKept) {
+  const AuditPolicy none = parse_policy("", "p").audit;
+  EXPECT_TRUE(none.sync_always);
+  EXPECT_TRUE(none.refuse_when_full);
+  EXPECT_TRUE(none.tpm);
+  EXPECT_EQ(none.rotate, 64U << 20U);
+  EXPECT_EQ(none.checkpoint_events, 1000);
+  const AuditPolicy all = parse_policy(
+                              "[audit]\nsync = \"checkpoint\"\non_full = \"continue\"\nrotate = "
+                              "\"1 MiB\"\ncheckpoint_events = 5\ntpm = false\nanchor = "
+                              "[\"/bin/put\", \"-x\"]\ntimeout = 7\n",
+                              "p")
+                              .audit;
+  EXPECT_FALSE(all.sync_always);
+  EXPECT_FALSE(all.refuse_when_full);
+  EXPECT_FALSE(all.tpm);
+  EXPECT_EQ(all.rotate, 1U << 20U);
+  EXPECT_EQ(all.checkpoint_events, 5);
+  EXPECT_EQ(all.anchor, (std::vector<std::string>{"/bin/put", "-x"}));
+  EXPECT_EQ(all.timeout, 7);
+}
+
+TEST(AuditPolicyTest, NonsenseIsRefusedWithItsLine) {
+  for (const char* line :
+       {"sync = \"never\"", "on_full = true", "rotate = \"4 KiB\"", "rotate = -1",
+        "checkpoint_events = -1", "tpm = 1", "anchor = \"cmd\"", "timeout = 5", "colour = 1"}) {
+    try {
+      parse_policy(std::string("[audit]\n") + line + "\n", "p");
+      ADD_FAILURE() << line;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::bad_policy) << line;
+      EXPECT_THAT(error.what(), ::testing::StartsWith("p:2: ")) << line;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace volseal

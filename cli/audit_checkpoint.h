@@ -1,0 +1,12 @@
+// volseal audit checkpoint and key.
+#pragma once
+
+#include "cli/verb.h"
+
+namespace volseal {
+
+// The exit status: 1 where something that should have the checkpoint does not have it yet.
+int checkpoint_audit(const Session& session);
+void print_audit_key(const Options& options);
+
+}  // namespace volseal
