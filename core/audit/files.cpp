@@ -91,7 +91,8 @@ Snapshot snapshot(const Path& log) {
     const auto open = open_if_any(log);
     if (open && ::flock(open->get(), LOCK_SH) != 0) throw_errno(errno, "lock {}", log.native());
     Snapshot result = list_files(log);
-    // It was closed while we waited, and a new one begun.
+    // It was closed while we waited, or begun while we looked.
+    if (!open && result.has_open) continue;
     if (open && !result.files.empty()) {
       const auto& newest = result.files.back().fd;
       if (newest && !same_file(open->get(), newest->get())) continue;

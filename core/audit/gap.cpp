@@ -38,7 +38,7 @@ void note_lost(const Path& file, std::span<const Event> events) noexcept {
   try {
     make_folder(file.parent_path());
     const auto fd = open_locked(file, O_RDWR | O_APPEND | O_CREAT);
-    if (size_of(fd->get(), file) > most) return;
+    if (!fd || size_of(fd->get(), file) > most) return;
     std::string text;
     for (const Event& event : events) {
       text += fmt::format("{} {} {}\n", utc_now(), escaped(event.action, 64),
