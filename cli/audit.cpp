@@ -39,7 +39,12 @@ void add_verify(CLI::App& audit, Session& session) {
 void add_checkpoint(CLI::App& audit, Session& session) {
   CLI::App* verb = audit.add_subcommand(
       "checkpoint", "sign what the log has by now, anchor and hand it out; the timer does this");
-  verb->callback([&session] { session.status = checkpoint_audit(session); });
+  auto how = std::make_shared<AnchorOptions>();
+  verb->add_flag("--now", how->now,
+                 "into the TPM however long ago the last one was, as at shutdown");
+  verb->add_option("--new-anchor", how->renew,
+                   "give up what the TPM holds, for this reason, which is recorded");
+  verb->callback([how, &session] { session.status = checkpoint_audit(*how, session); });
   CLI::App* key = audit.add_subcommand("key", "the public key that verifies checkpoints");
   key->callback([&session] { print_audit_key(session.options); });
 }

@@ -1,6 +1,5 @@
 #include "cli/audit_checkpoint.h"
 
-#include "cli/audit_anchor.h"
 #include "cli/boot_log.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
@@ -10,13 +9,16 @@
 
 namespace volseal {
 
-int checkpoint_audit(const Session& session) {
+int checkpoint_audit(const AnchorOptions& how, const Session& session) {
   // What the initramfs did is part of the log before it is signed.
   log_boot(session);
   const AuditPlace place = audit_log_of(session.options);
   audit::make_checkpoint(place);
   if (const auto note = audit::last_note(place.log)) print_out(*note);
-  return hand_out_checkpoint(session.options) ? exit_status::good : exit_status::warnings;
+  // Each on its own: one that fails keeps the other from nothing.
+  const bool held = anchor_checkpoint(how, session.options);
+  const bool handed_out = hand_out_checkpoint(session.options);
+  return held && handed_out ? exit_status::good : exit_status::warnings;
 }
 
 void print_audit_key(const Options& options) {

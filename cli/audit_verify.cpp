@@ -1,8 +1,10 @@
 #include "cli/audit_verify.h"
 
+#include "cli/audit_anchor.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "cli/world.h"
+#include "core/audit/files.h"
 #include "core/audit/verify.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
@@ -26,7 +28,15 @@ std::string place_of(const AuditFlaw& flaw) {
   return flaw.line == 0 ? file : fmt::format("{} line {}", file, flaw.line);
 }
 
-std::string text_of(const AuditVerdict& verdict, std::chrono::duration<double> took) {
+std::string text_of(const TpmWord& word) {
+  if (word.anchored) return fmt::format("the TPM holds {} lines\n", word.anchored->size);
+  if (word.state == "unreachable")
+    return fmt::format("the TPM could not be asked: {}\n", escaped(word.why, 512));
+  return word.state == "none" ? "no TPM holds a checkpoint\n" : "";
+}
+
+std::string text_of(const AuditVerdict& verdict, const TpmWord& word,
+                    std::chrono::duration<double> took) {
   std::string text =
       fmt::format("{} events in {} lines of {} {}, {}; {:.1f} s, {:.0f} lines a second\n",
                   verdict.events, verdict.lines, verdict.files,
@@ -44,6 +54,7 @@ std::string text_of(const AuditVerdict& verdict, std::chrono::duration<double> t
     text +=
         "no checkpoint: a cut at the end would not be noticed; see 'volseal audit checkpoint'\n";
   }
+  text += text_of(word);
   if (verdict.sound())
     text += "it is what was written\n";
   else
@@ -58,7 +69,7 @@ Json json_of(const AuditFlaw& flaw) {
           {"what", to_valid_utf8(flaw.what)}};
 }
 
-Json json_of(const AuditVerdict& verdict) {
+Json json_of(const AuditVerdict& verdict, const TpmWord& word) {
   Json flaws = Json::array();
   for (const AuditFlaw& flaw : verdict.flaws) flaws.push_back(json_of(flaw));
   return {{"schema", "volseal-audit-verdict/1"},
@@ -75,6 +86,10 @@ Json json_of(const AuditVerdict& verdict) {
           {"root", verdict.root},
           {"checkpoints", verdict.checkpoints},
           {"signed_lines", verdict.signed_lines},
+          {"tpm",
+           {{"state", word.state},
+            {"why", to_valid_utf8(word.why)},
+            {"lines", word.anchored ? Json(word.anchored->size) : Json()}}},
           {"torn", verdict.torn}};
 }
 
@@ -99,13 +114,25 @@ AuditVerifyOptions read_options(const AuditVerify& verify) {
 
 int verify_audit(const AuditVerify& verify, const Options& options) {
   const Path log = verify.log.value_or(audit_log_of(options).log);
-  const AuditVerifyOptions how = read_options(verify);
+  AuditVerifyOptions how = read_options(verify);
+  // Before the lines are looked at: what it speaks of is there by then. A copy is not this TPM's.
+  const TpmWord word = verify.log ? TpmWord{} : tpm_word(options);
+  how.anchored = word.anchored;
   const auto begun = std::chrono::steady_clock::now();
-  const AuditVerdict verdict = verify_audit_log(log, how);
+  AuditVerdict verdict = verify_audit_log(log, how);
+  if (word.state == "gone" || word.state == "replaced") {
+    verdict.flaws.push_back(
+        {.line = 0,
+         .what = word.state == "gone"
+                     ? "the TPM no longer has the NV index that held the checkpoint"
+                     : "another NV index is in the place of the one that held the checkpoint",
+         .file = audit::folder_of(log) / "anchor.json"});
+  }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
-  print_out(verify.json ? json_of(verdict).dump(1) + "\n" : text_of(verdict, took));
+  print_out(verify.json ? json_of(verdict, word).dump(1) + "\n" : text_of(verdict, word, took));
   if (!verdict.sound()) return exit_status::refused;
-  return verdict.signed_lines == 0 ? exit_status::warnings : exit_status::good;
+  const bool untold = verdict.signed_lines == 0 || word.state == "unreachable";
+  return untold ? exit_status::warnings : exit_status::good;
 }
 
 }  // namespace volseal

@@ -90,6 +90,16 @@ TPM2B_NV_PUBLIC counter_template(std::uint32_t index, bool written) {
   return result;
 }
 
+TPM2B_NV_PUBLIC anchor_template(std::uint32_t index, std::uint16_t size, bool written) {
+  TPM2B_NV_PUBLIC result{};
+  result.nvPublic.nvIndex = index;
+  result.nvPublic.nameAlg = TPM2_ALG_SHA256;
+  result.nvPublic.attributes = TPMA_NV_AUTHWRITE | TPMA_NV_AUTHREAD | TPMA_NV_NO_DA;
+  if (written) result.nvPublic.attributes |= TPMA_NV_WRITTEN;
+  result.nvPublic.dataSize = size;
+  return result;
+}
+
 TPM2B_PUBLIC sealed_template(const SealedTemplate& choice) {
   TPM2B_PUBLIC result{};
   TPMT_PUBLIC& area = result.publicArea;

@@ -18,6 +18,9 @@ TPM2B_PUBLIC verification_key(const Bytes& key);
 // The revocation counter: anybody may compare with it, the owner counts it up.
 TPM2B_NV_PUBLIC counter_template(std::uint32_t index, bool written);
 
+// What holds the audit log's newest checkpoint: read and written by its auth value alone.
+TPM2B_NV_PUBLIC anchor_template(std::uint32_t index, std::uint16_t size, bool written);
+
 struct SealedTemplate {
   Bytes auth_policy;
   bool by_auth = false;    // opens by its auth value alone: the late copy
