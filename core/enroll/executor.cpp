@@ -318,7 +318,10 @@ void Executor::carry_on(JournalEntry entry, const Path& device) {
                 entry.plan.path, to_string(entry.phase));
   }
   for (auto phase = first; phase != phases.end(); ++phase) {
-    if (entry.phase != *phase) advance(entry, *phase);
+    if (entry.phase != *phase) {
+      entry.replaced = replaced_by(entry.plan.task, *phase, device);
+      advance(entry, *phase);
+    }
     perform(entry, device);
   }
   world_.record(entry.plan, entry.luks_uuid, "enroll.finish", "ok");

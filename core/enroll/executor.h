@@ -110,6 +110,7 @@ class Executor {
              const std::function<bool(const Secret&, const GoOn&)>& work) const;
   Shrinking shrinking(const JournalEntry& entry, const Path& device) const;
   Secret secret_for(const JournalEntry& entry, const Volume& volume);
+  static std::string replaced_by(Task task, Phase phase, const Path& device);
   void take_as_it_is(JournalEntry& entry, const Device& now);
   void take_file_system(JournalEntry& entry, std::uint64_t size, const Path& device);
   void require_copied(const JournalEntry& entry, const Path& device) const;

@@ -1,4 +1,5 @@
 // What a power cut has left: the same device again, and the volume as it is by now.
+#include "core/base/digest.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/human.h"
@@ -78,6 +79,16 @@ void Executor::take_as_it_is(JournalEntry& entry, const Device& now) {
   }
 }
 
+// JournalEntry::replaced of a phase. Whoever mounts an ext file system to write changes its
+// superblock; of what is copied, all counts.
+std::string Executor::replaced_by(Task task, Phase phase, const Path& device) {
+  const std::uint64_t size = phase == Phase::masking      ? superblock_bytes
+                             : phase == Phase::installing ? header_bytes
+                                                          : 0;
+  if (size == 0 || task != Task::encrypt_in_place) return "";
+  return sha256_hex(read_head(device, size));
+}
+
 // Of an encryption in place whose file system is whole.
 void Executor::take_file_system(JournalEntry& entry, std::uint64_t size, const Path& device) {
   if (entry.plan.room == Room::extend) {
@@ -90,14 +101,14 @@ void Executor::take_file_system(JournalEntry& entry, std::uint64_t size, const P
   } else {
     require_room(entry.plan, device);
   }
+  const std::string replaced = replaced_by(entry.plan.task, entry.phase, device);
+  if (!replaced.empty() && replaced == entry.replaced) return;
   const std::uint64_t left = entry.shrunk != 0 ? entry.shrunk : entry.plan.content_size;
   if (entry.plan.room != Room::shrink || (left != 0 && size == left)) {
     // It ends where it ended; its head is copied again.
-    if (entry.phase >= Phase::moving) {
-      advance(entry, Phase::moving);
-    } else if (entry.phase > Phase::shrinking) {
+    if (entry.phase == Phase::installing) advance(entry, Phase::moving);
+    if (entry.phase == Phase::masking || entry.phase == Phase::merging)
       advance(entry, Phase::wiping);
-    }
     return;
   }
   entry.plan.content_size = size;

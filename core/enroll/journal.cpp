@@ -61,6 +61,7 @@ Json json_of(const JournalEntry& entry) {
           {"shrunk", entry.shrunk},
           {"moved", entry.moved},
           {"window", entry.window},
+          {"replaced", entry.replaced},
           {"started_at", entry.started_at}};
 }
 
@@ -98,6 +99,7 @@ JournalEntry entry_of(const Json& json) {
   entry.shrunk = json.value("shrunk", std::uint64_t{0});
   entry.moved = json.value("moved", std::uint64_t{0});
   entry.window = json.value("window", std::uint64_t{0});
+  entry.replaced = json.value("replaced", "");
   entry.started_at = json.at("started_at");
   return entry;
 }

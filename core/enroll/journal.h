@@ -46,6 +46,9 @@ struct JournalEntry {
   std::uint64_t moved = 0;
   // In place: how much of the device is encrypted, bytes; 0: all of it.
   std::uint64_t window = 0;
+  // In place, of what the last phase read and this one replaces (masking: the superblock,
+  // installing: the head): its SHA-256, hexadecimal. Whether somebody has used the volume since.
+  std::string replaced;
 };
 
 class Journal {
