@@ -76,10 +76,11 @@ std::string all_signatures(const Prober& prober) {
   return fmt::format("{}", fmt::join(found, ", "));
 }
 
-std::vector<PartitionEntry> partitions_of(const Prober& prober) {
+// A table may name as many as it likes. The kernel makes 256 of them (block/partitions/check.h).
+constexpr int most_partitions = 1024;
+
+std::vector<PartitionEntry> partitions_of(blkid_partlist list) {
   std::vector<PartitionEntry> entries;
-  blkid_partlist list = blkid_probe_get_partitions(prober.get());
-  if (list == nullptr) return entries;
   const auto text = [](const char* value) { return std::string(value == nullptr ? "" : value); };
   for (int i = 0; i < blkid_partlist_numof_partitions(list); ++i) {
     blkid_partition at = blkid_partlist_get_partition(list, i);
@@ -107,7 +108,7 @@ std::string plaintext_at(int fd, std::uint64_t offset) {
 // first MiB and the last are boot loaders' and partition tables' own.
 std::vector<Gap> gaps_of(const Reader& reader, const std::vector<PartitionEntry>& partitions) {
   constexpr std::uint64_t mebibyte = 1U << 20U;
-  constexpr std::size_t most = 16;
+  constexpr std::size_t most = 64;
   if (reader.size() < 4 * mebibyte) return {};
   std::vector<Gap> places;
   std::uint64_t from = mebibyte;
@@ -121,7 +122,11 @@ std::vector<Gap> gaps_of(const Reader& reader, const std::vector<PartitionEntry>
     from = std::max(from, entry.start + entry.size);
   }
   note(reader.size() - mebibyte);
-  if (places.size() > most) places.resize(most);
+  if (places.size() > most) {
+    std::ranges::nth_element(places, places.begin() + most, std::ranges::greater{}, &Gap::size);
+    places.resize(most);
+    std::ranges::sort(places, {}, &Gap::start);
+  }
   std::erase_if(places, [&](Gap& gap) {
     const Look look = look_at_stretch(reader, gap.start, gap.size);
     if (look == Look::zeros) return true;
@@ -194,7 +199,15 @@ void read_content(const Reader& reader, Probe& result) {
     content.block_size = found.block_size;
     content.fscrypt = found.fscrypt;
   }
-  result.partitions = partitions_of(all);
+  if (blkid_partlist list = blkid_probe_get_partitions(all.get()); list != nullptr) {
+    const int count = blkid_partlist_numof_partitions(list);
+    if (count > most_partitions) {
+      content.kind = ContentKind::unknown;
+      content.detail = fmt::format("its partition table has {} entries", count);
+      return;
+    }
+    result.partitions = partitions_of(list);
+  }
   if (content.kind == ContentKind::unknown || content.type == "crypto_LUKS") {
     read_luks(reader, result);
   }

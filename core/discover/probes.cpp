@@ -116,6 +116,8 @@ void keep_only(int socket) {
       std::string message;
       try {
         message = to_message(function(jobs[todo[i]]));
+        if (message.size() > longest_message)
+          throw Error(Code::damaged, "there is too much to say of it");
       } catch (const std::exception& error) {
         message = to_message(unreadable(error.what()));
       }
@@ -181,7 +183,7 @@ class Apart {
       give_up_on_late();
       if (left_.size() == rest || hung_jobs_ == threads) return false;
       auto next = Clock::time_point::max();
-      for (const auto& [job, since] : begun_) next = std::min(next, since + patience_);
+      for (const auto& [job, since] : begun_) next = std::min(next, since + patience_of(job));
       const auto wait = next == Clock::time_point::max()
                             ? patience_
                             : std::chrono::duration_cast<milliseconds>(next - Clock::now());
@@ -193,14 +195,19 @@ class Apart {
     return false;
   }
 
+  milliseconds patience_of(std::size_t job) const {
+    return jobs_[job].slow ? patience_ / 5 : patience_;
+  }
+
   void give_up_on_late() {
     const auto now = Clock::now();
     for (auto at = begun_.begin(); at != begun_.end();) {
-      if (now < at->second + patience_) {
+      const milliseconds patience = patience_of(at->first);
+      if (now < at->second + patience) {
         ++at;
         continue;
       }
-      const auto seconds = std::chrono::duration<double>(patience_).count();
+      const auto seconds = std::chrono::duration<double>(patience).count();
       found_[at->first] = unreadable(fmt::format("it did not answer within {:g} s", seconds));
       left_.erase(at->first);
       hung_.insert(jobs_[at->first].identity);

@@ -16,12 +16,14 @@ struct ProbeJob {
   Path node;
   std::string identity;  // tells the device from others that have had its name
   ProbeOptions options;
+  // It did not answer when it was asked before: the others do not wait for it as long again.
+  bool slow = false;
 };
 
-// One Probe a job, in their order. A device that has not answered within `patience` of its turn is
-// unreadable, and so is one of which an earlier call still waits. Jobs whose node is no block
-// device are done here. Up to 16 devices are read at once. Throws Error{io} where no process can be
-// started.
+// One Probe a job, in their order. A device that has not answered within `patience` of its turn (a
+// fifth of it, if it is slow) is unreadable, and so is one of which an earlier call still waits.
+// Jobs whose node is no block device are done here. Up to 16 devices are read at once. Throws
+// Error{io} where no process can be started.
 std::vector<Probe> probe_all(const std::vector<ProbeJob>& jobs, std::chrono::milliseconds patience);
 
 // The same with another probe than probe(), for tests of what goes wrong.

@@ -222,7 +222,12 @@ class Scan {
     }
     std::vector<ProbeJob> jobs;
     jobs.reserve(to_read.size());
-    for (const DeviceIndex at : to_read) jobs.push_back(job_of(at));
+    for (const DeviceIndex at : to_read) {
+      jobs.push_back(job_of(at));
+      const Device* const before = known_device(at);
+      jobs.back().slow = before != nullptr && before->content.kind == ContentKind::unreadable &&
+                         !options_.again.contains(graph_[at].name);
+    }
     std::vector<Probe> found = probe_all(jobs, options_.patience);
     for (std::size_t i = 0; i < to_read.size(); ++i) take(to_read[i], std::move(found[i]));
   }
@@ -261,23 +266,29 @@ class Scan {
     name_partitions(at, found.partitions);
   }
 
-  // The same device as in the graph that was given, if what it holds need not be read again.
-  const Device* known_as_it_is(DeviceIndex at) const {
+  // The same device in the graph that was given.
+  const Device* known_device(DeviceIndex at) const {
     if (options_.known == nullptr) return nullptr;
+    const Device& device = graph_[at];
+    const auto known = std::ranges::find(options_.known->devices, device.name, &Device::name);
+    const bool same = known != options_.known->devices.end() && same_device(*known, device);
+    return same ? &*known : nullptr;
+  }
+
+  // If what it holds need not be read again.
+  const Device* known_as_it_is(DeviceIndex at) const {
+    const Device* const before = known_device(at);
+    if (before == nullptr) return nullptr;
     const auto lower = graph_.closure_below(at);
     if (std::ranges::any_of(lower, [&](DeviceIndex index) {
           return options_.again.contains(graph_[index].name);
         })) {
       return nullptr;
     }
-    const Device& device = graph_[at];
-    const auto known = std::ranges::find(options_.known->devices, device.name, &Device::name);
-    if (known == options_.known->devices.end() || !same_device(*known, device)) return nullptr;
-    const Device& before = *known;
     // A disk that failed may answer now; what is being encrypted is not what it was.
-    if (before.content.kind == ContentKind::unreadable) return nullptr;
-    if (before.luks && !before.luks->reencryption.empty()) return nullptr;
-    return &before;
+    if (before->content.kind == ContentKind::unreadable) return nullptr;
+    if (before->luks && !before->luks->reencryption.empty()) return nullptr;
+    return before;
   }
 
   static bool same_device(const Device& one, const Device& other) {

@@ -52,6 +52,30 @@ TEST(Probes, HungDevicesAreGivenUpAndTheOthersRead) {
   EXPECT_EQ(found[0].content.detail, "it did not answer within 0.3 s");
 }
 
+// It let the others wait once.
+TEST(Probes, WhatWasSlowBeforeIsNotWaitedForAsLong) {
+  auto all = jobs(3, "slow");
+  all[1].slow = true;
+  const auto before = Clock::now();
+  const auto found = probe_apart(all, 10s, [](const ProbeJob& job) {
+    while (job.slow) ::pause();
+    return answer(job);
+  });
+  EXPECT_LT(Clock::now() - before, 8s);
+  EXPECT_EQ(found[1].content.detail, "it did not answer within 2 s");
+  EXPECT_EQ(found[2].content.kind, ContentKind::filesystem);
+}
+
+TEST(Probes, WhatIsTooLongToSayIsUnreadable) {
+  const auto found = probe_apart(jobs(2, "long"), 10s, [](const ProbeJob& job) {
+    Probe probe = answer(job);
+    if (job.node.filename() == "1") probe.partitions.resize(400'000);
+    return probe;
+  });
+  EXPECT_EQ(found[0].content.kind, ContentKind::filesystem);
+  EXPECT_EQ(found[1].content.detail, "there is too much to say of it");
+}
+
 TEST(Probes, WhatCrashesItsReaderIsUnreadableAlone) {
   const auto found = probe_apart(jobs(20, "crash"), 10s, [](const ProbeJob& job) {
     if (job.node.filename() == "7") ::raise(SIGKILL);
