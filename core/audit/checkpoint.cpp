@@ -17,7 +17,7 @@ namespace volseal::audit {
 namespace {
 
 // A checkpoint of ours, five lines, takes less than half of it.
-constexpr std::size_t tail_size = 2048;
+constexpr std::size_t last_note_size = 2048;
 constexpr std::size_t lines_of_note = 5;
 
 Path key_of(const Path& log) {
@@ -26,7 +26,7 @@ Path key_of(const Path& log) {
 
 // How much of the file is whole checkpoints: a cut may have torn the last one.
 std::uint64_t whole_size(int fd, std::uint64_t size, const Path& path) {
-  const std::uint64_t begin = size - std::min<std::uint64_t>(size, tail_size);
+  const std::uint64_t begin = size - std::min<std::uint64_t>(size, last_note_size);
   const std::string tail = read_at(fd, begin, static_cast<std::size_t>(size - begin), path);
   for (std::size_t end = tail.size(); end > 0; --end) {
     if (tail[end - 1] != '\n') continue;
@@ -84,7 +84,7 @@ std::optional<std::string> last_note(const Path& log) {
   const UniqueFd fd = open_file(path, O_RDONLY | O_NOFOLLOW | O_NOCTTY);
   const std::uint64_t whole = whole_size(fd.get(), size_of(fd.get(), path), path);
   if (whole == 0) return last;
-  const std::uint64_t begin = whole - std::min<std::uint64_t>(whole, tail_size);
+  const std::uint64_t begin = whole - std::min<std::uint64_t>(whole, last_note_size);
   const std::string text = read_at(fd.get(), begin, static_cast<std::size_t>(whole - begin), path);
   std::size_t at = text.size();
   for (std::size_t lines = 0; lines < lines_of_note; ++lines) {
@@ -133,8 +133,9 @@ std::optional<Checkpoint> write_checkpoint(const Path& log, const Snapshot& file
   if (position.tree.size() == 0 || (last && last->size == position.tree.size()))
     return std::nullopt;
   // What is signed must not be gone after a power cut: then the log would look cut off.
-  if (!files.files.empty() && files.files.back().fd)
-    sync_fd(files.files.back().fd->get(), log.native());
+  if (!files.files.empty()) {
+    if (const auto& open = files.files.back().fd) sync_fd(open->get(), log.native());
+  }
   Hasher hasher;
   Checkpoint checkpoint{.origin = origin_of(this_machine(), position.log),
                         .size = position.tree.size(),

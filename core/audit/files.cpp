@@ -16,9 +16,9 @@ namespace volseal::audit {
 namespace {
 
 constexpr std::string_view closed_prefix = "audit.log.";
-constexpr std::size_t digits = 6;
+constexpr std::size_t number_digits = 6;
 
-std::optional<std::uint64_t> number_of(std::string_view name) {
+std::optional<std::uint64_t> number_in_name(std::string_view name) {
   if (!name.starts_with(closed_prefix)) return std::nullopt;
   name.remove_prefix(closed_prefix.size());
   std::uint64_t number = 0;
@@ -52,7 +52,7 @@ Path folder_of(const Path& log) {
 }
 
 Path closed_file(const Path& log, std::uint64_t number) {
-  static_assert(digits == 6, "as the format below");
+  static_assert(number_digits == 6, "as the format below");
   return folder_of(log) / fmt::format("{}{:06}", closed_prefix, number);
 }
 
@@ -61,7 +61,8 @@ std::vector<std::uint64_t> closed_files(const Path& log) {
   std::error_code failed;
   for (std::filesystem::directory_iterator at(folder_of(log), failed), end; !failed && at != end;
        at.increment(failed)) {
-    if (const auto number = number_of(at->path().filename().native())) numbers.push_back(*number);
+    if (const auto number = number_in_name(at->path().filename().native()))
+      numbers.push_back(*number);
   }
   if (failed && failed != std::errc::no_such_file_or_directory)
     throw_errno(failed.value(), "list {}", folder_of(log).native());

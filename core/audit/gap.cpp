@@ -18,10 +18,10 @@ namespace volseal::audit {
 
 namespace {
 
-constexpr std::size_t most = 256U << 10U;
+constexpr std::size_t most_of_gap = 256U << 10U;
 
 // Locked, and still the file of that name.
-std::optional<UniqueFd> open_locked(const Path& file, int flags) {
+std::optional<UniqueFd> open_gap(const Path& file, int flags) {
   for (;;) {
     UniqueFd fd = open_file(file, flags | O_NOFOLLOW | O_NOCTTY, 0600);
     if (::flock(fd.get(), LOCK_EX) != 0) throw_errno(errno, "lock {}", file.native());
@@ -37,8 +37,8 @@ void note_lost(const Path& file, std::span<const Event> events) noexcept {
   if (file.empty()) return;
   try {
     make_folder(file.parent_path());
-    const auto fd = open_locked(file, O_RDWR | O_APPEND | O_CREAT);
-    if (!fd || size_of(fd->get(), file) > most) return;
+    const auto fd = open_gap(file, O_RDWR | O_APPEND | O_CREAT);
+    if (!fd || size_of(fd->get(), file) > most_of_gap) return;
     std::string text;
     for (const Event& event : events) {
       text += fmt::format("{} {} {}\n", utc_now(), escaped(event.action, 64),
@@ -54,9 +54,9 @@ std::optional<Lost> Lost::take(const Path& file) {
   std::error_code ignored;
   if (file.empty() || !std::filesystem::exists(file, ignored)) return std::nullopt;
   try {
-    auto fd = open_locked(file, O_RDONLY);
+    auto fd = open_gap(file, O_RDONLY);
     if (!fd) return std::nullopt;
-    std::string text = read_file(file, 2 * most);
+    std::string text = read_file(file, 2 * most_of_gap);
     return Lost(file, *std::move(fd), std::move(text));
   } catch (const Error& error) {
     log::warning("what the audit log had no room for is not known: {}", error.what());

@@ -7,7 +7,7 @@ namespace volseal::audit {
 
 namespace {
 
-void require(bool good) {
+void require_digest(bool good) {
   if (!good) throw Error(Code::internal, "compute a digest: OpenSSL has no SHA-256");
 }
 
@@ -19,21 +19,22 @@ std::string hex(const Hash& hash) {
 
 Hasher::Hasher()
     : algorithm_(EVP_MD_fetch(nullptr, "SHA256", nullptr)), context_(EVP_MD_CTX_new()) {
-  require(algorithm_ && context_);
+  require_digest(algorithm_ && context_);
 }
 
 void Hasher::begin() {
-  require(EVP_DigestInit_ex2(context_.get(), algorithm_.get(), nullptr) == 1);
+  require_digest(EVP_DigestInit_ex2(context_.get(), algorithm_.get(), nullptr) == 1);
 }
 
 void Hasher::add(const void* data, std::size_t size) {
-  require(EVP_DigestUpdate(context_.get(), data, size) == 1);
+  require_digest(EVP_DigestUpdate(context_.get(), data, size) == 1);
 }
 
 Hash Hasher::end() {
   Hash hash{};
   unsigned length = 0;
-  require(EVP_DigestFinal_ex(context_.get(), hash.data(), &length) == 1 && length == hash.size());
+  require_digest(EVP_DigestFinal_ex(context_.get(), hash.data(), &length) == 1 &&
+                 length == hash.size());
   return hash;
 }
 

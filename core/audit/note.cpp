@@ -14,12 +14,12 @@ namespace volseal::audit {
 
 namespace {
 
-constexpr std::string_view prefix = "volseal-audit/";
+constexpr std::string_view origin_prefix = "volseal-audit/";
 constexpr std::string_view dash = "\xe2\x80\x94 ";  // an em dash and a space
 constexpr std::size_t max_note = 16384;
 constexpr std::size_t max_name = 255;
 constexpr std::size_t most_signatures = 16;
-constexpr std::size_t id_size = 4;
+constexpr std::size_t key_id_size = 4;
 
 bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= max_name &&
@@ -49,8 +49,8 @@ std::optional<Note::Signature> parse_signature(std::string_view line) {
   const auto space = line.find(' ');
   if (space == std::string_view::npos || !is_name(line.substr(0, space))) return std::nullopt;
   const auto bytes = from_base64(line.substr(space + 1));
-  if (!bytes || bytes->size() <= id_size) return std::nullopt;
-  const auto split = bytes->begin() + id_size;
+  if (!bytes || bytes->size() <= key_id_size) return std::nullopt;
+  const auto split = bytes->begin() + key_id_size;
   return Note::Signature{.name = std::string(line.substr(0, space)),
                          .key_id = {bytes->begin(), split},
                          .bytes = {split, bytes->end()}};
@@ -59,12 +59,12 @@ std::optional<Note::Signature> parse_signature(std::string_view line) {
 }  // namespace
 
 std::string origin_of(std::string_view machine, std::string_view log) {
-  return fmt::format("{}{}/{}", prefix, machine, log);
+  return fmt::format("{}{}/{}", origin_prefix, machine, log);
 }
 
 std::optional<Origin> parse_origin(std::string_view origin) {
-  if (!origin.starts_with(prefix)) return std::nullopt;
-  origin.remove_prefix(prefix.size());
+  if (!origin.starts_with(origin_prefix)) return std::nullopt;
+  origin.remove_prefix(origin_prefix.size());
   const auto slash = origin.find('/');
   if (slash == std::string_view::npos) return std::nullopt;
   return Origin{.machine = std::string(origin.substr(0, slash)),

@@ -18,10 +18,10 @@ using Bio = Handle<BIO, BIO_free_all>;
 using Context = Handle<EVP_MD_CTX, EVP_MD_CTX_free>;
 
 constexpr std::uint8_t ed25519 = 0x01;  // signed notes' number for it
-constexpr std::size_t key_size = 32;
-constexpr std::size_t signature_size = 64;
+constexpr std::size_t ed25519_key_size = 32;
+constexpr std::size_t ed25519_signature_size = 64;
 
-void require(bool good, const char* what) {
+void require_openssl(bool good, const char* what) {
   if (!good) throw Error(Code::internal, "{}: OpenSSL refused", what);
 }
 
@@ -43,7 +43,7 @@ std::optional<VerifierKey> VerifierKey::parse(std::string_view text) {
   const auto second = first == std::string_view::npos ? first : text.find('+', first + 1);
   if (second == std::string_view::npos) return std::nullopt;
   const auto key = from_base64(text.substr(second + 1));
-  if (first == 0 || !key || key->size() != 1 + key_size || key->front() != ed25519)
+  if (first == 0 || !key || key->size() != 1 + ed25519_key_size || key->front() != ed25519)
     return std::nullopt;
   VerifierKey result(std::string(text.substr(0, first)), {key->begin() + 1, key->end()});
   if (result.text() != text) return std::nullopt;
@@ -68,7 +68,7 @@ bool VerifierKey::signed_this(const Note& note) const {
   const Bytes own = id();
   return std::ranges::any_of(note.signatures, [&](const Note::Signature& signature) {
     if (signature.name != name_ || signature.key_id != own ||
-        signature.bytes.size() != signature_size) {
+        signature.bytes.size() != ed25519_signature_size) {
       return false;
     }
     const Context context(EVP_MD_CTX_new());
@@ -81,13 +81,13 @@ bool VerifierKey::signed_this(const Note& note) const {
 
 CheckpointKey CheckpointKey::generate() {
   Pkey key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
-  require(key != nullptr, "make the audit log's key");
+  require_openssl(key != nullptr, "make the audit log's key");
   return CheckpointKey(std::move(key));
 }
 
 CheckpointKey CheckpointKey::from_pem(const Secret& pem) {
   const Bio bio(BIO_new_mem_buf(pem.chars(), static_cast<int>(pem.size())));
-  require(bio != nullptr, "read the audit log's key");
+  require_openssl(bio != nullptr, "read the audit log's key");
   constexpr auto no_password = [](char*, int, int, void*) { return -1; };
   Pkey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr));
   if (!key || EVP_PKEY_is_a(key.get(), "ED25519") != 1)
@@ -98,20 +98,21 @@ CheckpointKey CheckpointKey::from_pem(const Secret& pem) {
 Secret CheckpointKey::to_pem() const {
   // A memory BIO that wipes what it held.
   const Bio bio(BIO_new(BIO_s_secmem()));
-  require(bio && PEM_write_bio_PrivateKey(bio.get(), key_.get(), nullptr, nullptr, 0, nullptr,
-                                          nullptr) == 1,
-          "write the audit log's key");
+  require_openssl(bio && PEM_write_bio_PrivateKey(bio.get(), key_.get(), nullptr, nullptr, 0,
+                                                  nullptr, nullptr) == 1,
+                  "write the audit log's key");
   char* data = nullptr;
   const long size = BIO_get_mem_data(bio.get(), &data);
-  require(data != nullptr && size > 0, "write the audit log's key");
+  require_openssl(data != nullptr && size > 0, "write the audit log's key");
   return Secret::copy_of(std::string_view(data, static_cast<std::size_t>(size)));
 }
 
 VerifierKey CheckpointKey::verifier(std::string name) const {
-  Bytes key(key_size);
+  Bytes key(ed25519_key_size);
   std::size_t size = key.size();
-  require(EVP_PKEY_get_raw_public_key(key_.get(), key.data(), &size) == 1 && size == key_size,
-          "read the audit log's public key");
+  require_openssl(
+      EVP_PKEY_get_raw_public_key(key_.get(), key.data(), &size) == 1 && size == ed25519_key_size,
+      "read the audit log's public key");
   return {std::move(name), std::move(key)};
 }
 
@@ -119,14 +120,14 @@ std::string CheckpointKey::sign(const Checkpoint& checkpoint) const {
   const std::string text = text_of(checkpoint);
   const Context context(EVP_MD_CTX_new());
   Bytes signature = verifier(checkpoint.origin).id();
-  const std::size_t id_size = signature.size();
-  signature.resize(id_size + signature_size);
-  std::size_t size = signature_size;
-  require(context &&
-              EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) == 1 &&
-              EVP_DigestSign(context.get(), signature.data() + id_size, &size, bytes_of(text),
-                             text.size()) == 1,
-          "sign a checkpoint");
+  const std::size_t head = signature.size();
+  signature.resize(head + ed25519_signature_size);
+  std::size_t size = ed25519_signature_size;
+  require_openssl(
+      context && EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) == 1 &&
+          EVP_DigestSign(context.get(), signature.data() + head, &size, bytes_of(text),
+                         text.size()) == 1,
+      "sign a checkpoint");
   return fmt::format("{}\n\xe2\x80\x94 {} {}\n", text, checkpoint.origin, to_base64(signature));
 }
 

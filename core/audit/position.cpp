@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view tree_schema = "volseal-audit-tree/1";
 
-Path note_of(const Path& log) {
+Path tree_note_of(const Path& log) {
   return folder_of(log) / "tree.json";
 }
 
@@ -46,7 +46,7 @@ std::optional<Position> parse_position(const std::string& text) {
   return position;
 }
 
-void save(const Path& log, const Position& position) {
+void save_position(const Path& log, const Position& position) {
   const nlohmann::ordered_json json = {
       {"schema", tree_schema},           {"file", position.file},
       {"offset", position.offset},       {"log", position.log},
@@ -54,7 +54,7 @@ void save(const Path& log, const Position& position) {
       {"lines", position.tree.size()},   {"peaks", position.tree.peaks()}};
   try {
     make_folder(folder_of(log));
-    write_file(note_of(log), json.dump() + "\n");
+    write_file(tree_note_of(log), json.dump() + "\n");
   } catch (const Error& error) {
     // It is computed again then, which takes longer.
     log::detail("where the audit log's tree stands is not kept: {}", error.what());
@@ -62,7 +62,7 @@ void save(const Path& log, const Position& position) {
 }
 
 // Whether the file still has the last line that the tree was computed from, where it was.
-bool fits(const Position& position, const Snapshot& files) {
+bool still_fits(const Position& position, const Snapshot& files) {
   const auto file = std::ranges::find(files.files, position.file, &Snapshot::File::number);
   if (file == files.files.end() || position.offset > file->size) return false;
   if (position.last_size + 1 > position.offset) return false;
@@ -73,11 +73,11 @@ bool fits(const Position& position, const Snapshot& files) {
          hex(Hasher().of(std::string_view(line).substr(0, line.size() - 1))) == position.last_hash;
 }
 
-std::optional<Position> load(const Path& log, const Snapshot& files) {
+std::optional<Position> load_position(const Path& log, const Snapshot& files) {
   try {
-    const auto text = read_file_if_any(note_of(log));
+    const auto text = read_file_if_any(tree_note_of(log));
     auto position = text ? parse_position(*text) : std::nullopt;
-    if (position && fits(*position, files)) return position;
+    if (position && still_fits(*position, files)) return position;
   } catch (const Error& error) {
     log::detail("the audit log's tree is computed again: {}", error.what());
   }
@@ -98,7 +98,7 @@ std::optional<Position> beginning_of(const Snapshot::File& file) {
 }
 
 Position start_of(const Path& log, const Snapshot& files, std::uint64_t signed_size) {
-  if (auto position = load(log, files)) return *std::move(position);
+  if (auto position = load_position(log, files)) return *std::move(position);
   for (const Snapshot::File& file : files.files | std::views::reverse) {
     auto position = beginning_of(file);
     // From before the last checkpoint, so that what was signed is seen again on the way.
@@ -144,7 +144,7 @@ Position tree_over(const Path& log, const Snapshot& files) {
   if (position.tree.size() != from) {
     position.last_size = last_line.size();
     position.last_hash = hex(hasher.of(last_line));
-    save(log, position);
+    save_position(log, position);
   }
   return position;
 }

@@ -13,9 +13,9 @@ namespace {
 
 // A detail takes 1 KiB: sixteen peaks of 64 digits.
 constexpr std::size_t peaks_a_detail = std::size_t{16} * 64;
-constexpr std::size_t id_size = 32;
+constexpr std::size_t log_id_size = 32;
 
-std::optional<std::uint64_t> number_of(std::string_view text) {
+std::optional<std::uint64_t> number_in_detail(std::string_view text) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
@@ -44,10 +44,10 @@ std::optional<ClosedBefore> closed_before(const AuditRecord& record) {
     const auto at = record.event.detail.find(key);
     return at == record.event.detail.end() ? std::string() : at->second;
   };
-  const auto number = number_of(text("file"));
-  const auto bytes = number_of(text("bytes"));
-  const auto lines = number_of(text("lines"));
-  if (!number || !bytes || !lines || text("log").size() != id_size) return std::nullopt;
+  const auto number = number_in_detail(text("file"));
+  const auto bytes = number_in_detail(text("bytes"));
+  const auto lines = number_in_detail(text("lines"));
+  if (!number || !bytes || !lines || text("log").size() != log_id_size) return std::nullopt;
   auto tree = Tree::from(*lines, text("peaks0") + text("peaks1") + text("peaks2") + text("peaks3"));
   Hasher hasher;
   if (!tree || hex(tree->root(hasher)) != text("root")) return std::nullopt;
@@ -56,7 +56,7 @@ std::optional<ClosedBefore> closed_before(const AuditRecord& record) {
 }
 
 std::string id_of(const Hash& first_line) {
-  return hex(first_line).substr(0, id_size);
+  return hex(first_line).substr(0, log_id_size);
 }
 
 }  // namespace volseal::audit
