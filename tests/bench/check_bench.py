@@ -4,13 +4,15 @@
 The machine is a folder as `lsblk --sysroot` reads one: sysfs, mountinfo and, for each node, what udev knows of it. A third are
 disks, a third partitions, and of the last third each is dm-crypt over a partition or a logical volume over such a mapping.
 lsblk reads sysfs and those notes; volseal reads sysfs and device-mapper tables, probes what stands for the nodes, and judges
-every path down. Commands take turns in one run; shown are medians, and the peak of the resident memory.
-Called by ./dev bench check [--rounds N] [--devices N ...] [--folder DIR].
+every path down. Commands take turns in one run; shown are medians, and the peak of the resident memory. Last, the same over real
+disks of a real kernel, as far as a small guest's memory goes; there volseal reads the disks, too, and lsblk does not.
+Called by ./dev bench check [--rounds N] [--devices N ...] [--folder DIR] [--no-guest].
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -128,12 +130,25 @@ def measure(command):
     return took * 1000, usage.ru_maxrss / 1024
 
 
+def in_guest(volseal, folder):
+    case = Path(__file__).with_name("check_disks.sh")
+    done = subprocess.run([case.parents[1] / "uml/run-case", case, "--build", volseal.parents[1], "--work", folder / "guest", "--live"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    took = re.search(r"^TOOK (\d+) (\d+) (\d+) (\d+)", done.stdout, re.M)
+    if done.returncode != 0 or not took:
+        sys.exit(f"check_bench: the guest failed: {done.stdout[-2000:]}")
+    count, lsblk, *ours = (int(number) for number in took.groups())
+    for name, ms in zip(("lsblk -J -O", "volseal scan --json", "volseal check --json"), (lsblk, *ours)):
+        print(f"{count:>8}  {name:<22} {ms:>9.1f} {ms * 1000 / count:>10.1f} {'':>7} {ms / lsblk:>8.2f}x  in a guest, real disks")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volseal", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--devices", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--guest", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     print(f"{'devices':>8}  {'command':<22} {'ms':>9} {'us/device':>10} {'MiB':>7} {'of lsblk':>9}")
     for count in options.devices:
@@ -158,6 +173,10 @@ def main():
                       flush=True)
         finally:
             shutil.rmtree(folder)
+    if options.guest:
+        # The guest has a /dev of its own, and with it another /dev/shm.
+        with tempfile.TemporaryDirectory(prefix="volseal-check-bench-", dir="/var/tmp") as folder:
+            in_guest(options.volseal.resolve(), Path(folder))
     print("goal: volseal at 1,000 devices in half of lsblk's time, and as much a device at 10,000")
 
 
