@@ -65,7 +65,7 @@ Ext open_ext(const Path& device) {
 
 std::vector<BlockGroup> groups_of(const Path& device) {
   const Ext ext = open_ext(device);
-  const ext2_filsys raw = ext.get();
+  struct_ext2_filsys* const raw = ext.get();
   std::vector<BlockGroup> groups;
   groups.reserve(raw->group_desc_count);
   for (dgrp_t group = 0; group < raw->group_desc_count; ++group) {
