@@ -16,12 +16,14 @@
 #include "core/unlock/all_of.h"
 #include "core/unlock/attempt_json.h"
 #include "core/unlock/boot_list.h"
+#include "core/unlock/parallel.h"
 #include "core/unlock/unlocker.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -83,6 +85,7 @@ class UnlockRun {
 
   int over(const std::vector<UnlockTarget>& targets) {
     int status = exit_status::good;
+    if (targets.size() > 1 && !options_.key_file) open_together(targets);
     for (const UnlockTarget& target : targets) {
       try {
         status = std::max(status, one(target));
@@ -103,9 +106,30 @@ class UnlockRun {
   }
 
  private:
+  static bool is_open(const UnlockTarget& target) {
+    return !target.mapping.empty() &&
+           is_mapping_of(target.mapping, Volume::load(target.device).uuid());
+  }
+
+  // By TPM, several at once. What cannot even be looked at has no attempt here; one() says why.
+  void open_together(const std::vector<UnlockTarget>& targets) {
+    std::vector<CheckedVolume> checked;
+    for (const UnlockTarget& target : targets) {
+      try {
+        if (!is_open(target)) checked.push_back(unlocker_.check(target));
+      } catch (const Error&) {
+        continue;
+      }
+    }
+    Settling settling;
+    for (Attempt& attempt : open_in_parallel(checked, settling))
+      opened_.emplace(attempt.device, std::move(attempt));
+    settling.wait();
+  }
+
   int one(const UnlockTarget& target) {
-    if (!target.mapping.empty() &&
-        is_mapping_of(target.mapping, Volume::load(target.device).uuid())) {
+    const auto together = opened_.find(target.device);
+    if (together == opened_.end() && is_open(target)) {
       if (!options_.json)
         print_out(
             fmt::format("{} is open as {}\n", escaped(target.device.native()), target.mapping));
@@ -113,7 +137,8 @@ class UnlockRun {
     }
     Attempt attempt = options_.key_file
                           ? Unlocker::by_secret(target, read_secret(*options_.key_file))
-                          : unlocker_.by_group(target);
+                      : together != opened_.end() ? together->second
+                                                  : unlocker_.by_group(target);
     tell(attempt);
     // A person at a terminal gets to help; a script gets the status.
     const bool may_ask =
@@ -222,6 +247,7 @@ class UnlockRun {
   Fido2 keys_;   // one touch for all volumes that share a credential
   AllOf parts_;  // and one line typed
   AuditLog audit_;
+  std::map<Path, Attempt> opened_;  // by open_together()
   Json attempts_ = Json::array();
 };
 

@@ -70,7 +70,7 @@ Attempt opened_or_why_not(CheckedVolume& checked) {
     std::string_view(error.what()).copy(result.reason.data(), result.reason.size() - 1);
   }
   const ssize_t written = ::write(answer, &result, sizeof result);
-  settling.work();
+  if (settling.work) settling.work();
   // No destructors: what the parent holds is the parent's to close.
   ::_exit(written == ssize_t{sizeof result} ? 0 : 1);
 }

@@ -10,8 +10,8 @@
 
 namespace volseal {
 
-// What is left to do for a volume that is open already, and nobody has to wait for at once. `work`
-// is done by each process that opened one, after it has answered.
+// What is left to do for a volume that is open already, and nobody has to wait for at once. `work`,
+// if any, is done by each process that opened one, after it has answered.
 struct Settling {
   std::function<void()> work;
   std::vector<pid_t> processes;  // that are still at it
