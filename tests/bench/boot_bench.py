@@ -3,16 +3,18 @@
 
 One server in User-Mode Linux, whose volumes are bound to one TPM (swtpm in the guest) by all three; a boot each, in turn in one
 run. volseal and clevis open the root and seven data volumes in the initramfs: from the first line of their script in local-top
-(for clevis, of cryptroot's, which clevis answers) to its last. systemd-cryptsetup cannot do that on Debian: it opens
-eight data volumes after boot, here without systemd's own work around it, where the kernel has its ciphers already.
-"mapped" is when the kernel has every volume; the whole includes udev, which each of them waits for.
-Called by ./dev bench boot [--rounds N] [--peers NAME,NAME].
+(for clevis, of cryptroot's, which clevis answers) to its last. systemd-cryptsetup cannot do that on Debian: it opens eight
+data volumes after boot, where the kernel has its ciphers already, without systemd's own work around it; in the same boot
+`volseal unlock` opens the same ones. "mapped" is when the kernel has every volume; the whole includes udev, which each of
+them waits for. Called by ./dev bench boot [--rounds N] [--no-sizes].
 """
 
 import argparse
 import importlib.machinery
 import importlib.util
+import platform
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -42,19 +44,41 @@ stamp() {
 }
 """
 KEEP_REPORT = "cp /run/volseal/boot.json /run/window/boot.json\n"
-# One after the other: here is no resource manager, so the TPM has no room for several at once, and the session that each
-# leaves behind has to be flushed, outside of what is timed. On one processor, most of it udev's work, that is no slower.
-SYSTEMD = STAMP + """
+# In one boot, in turn. systemd's one after the other: here is no resource manager, so the TPM has no room for several at once,
+# and the session that each leaves behind has to be flushed, outside of what is timed. On one processor that is no slower.
+AFTER_BOOT = STAMP + """
 letters=bcdefghi
-for n in 1 2 3 4 5 6 7 8; do
-  stamp begin$n
-  /lib/systemd/systemd-cryptsetup attach "s$n" "/dev/ubd${letters:n-1:1}" none "luks,tpm2-device=$TPM2TOOLS_TCTI,headless"
-  stamp end$n
-  [ -b "/dev/mapper/s$n" ]
-  tpm2_flushcontext --loaded-session
-  tpm2_flushcontext --transient-object
+systemd() {
+  for n in 1 2 3 4 5 6 7 8; do
+    stamp systemd-begin$n
+    /lib/systemd/systemd-cryptsetup attach "data$n" "/dev/ubd${letters:n-1:1}" none "luks,tpm2-device=$TPM2TOOLS_TCTI,headless"
+    stamp systemd-end$n
+    [ -b "/dev/mapper/data$n" ]
+    tpm2_flushcontext --loaded-session
+    tpm2_flushcontext --transient-object
+    udevadm settle
+  done
+}
+volseal() {
+  stamp volseal-begin1
+  command volseal unlock /dev/ubdb
+  stamp volseal-end1
+  close_all
+  stamp volseal-begin8
+  command volseal unlock --all
+  stamp volseal-end8
+  for n in 1 2 3 4 5 6 7 8; do [ -b /dev/mapper/data$n ]; done
+}
+close_all() {
   udevadm settle
-done
+  for n in 1 2 3 4 5 6 7 8; do
+    if [ -e /dev/mapper/data$n ]; then cryptsetup close data$n; fi
+  done
+  udevadm settle
+}
+# Read once, as what has just booted is.
+volseal >/dev/null
+close_all
 """
 
 
@@ -134,77 +158,116 @@ class Bench:
         whole, processes, commands = between(server.console, "begin", "end")
         return {"whole": whole, "processes": processes, "commands": commands}
 
-    def systemd(self):
-        server = self.boot(self.initrd("initrd", "volseal", 1), SYSTEMD)
+    def after_boot(self, order):
+        """{peer: {volumes: row}} of one boot. The mapping's nodes are there at the end, so udev is in it."""
+        script = AFTER_BOOT + "\nclose_all\n".join(order)
+        server = self.boot(self.initrd("initrd", "volseal", 1), script)
         said = server.inside()
-        each = [between(said, f"begin{n}", f"end{n}") for n in range(1, 9)]
-        return [dict(zip(("whole", "processes", "commands"), (sum(column) for column in zip(*each[:count])))) for count in (1, 8)]
+
+        def row(*spans):
+            return dict(zip(("whole", "processes", "commands"), map(sum, zip(*(between(said, *span) for span in spans)))))
+
+        each = [(f"systemd-begin{n}", f"systemd-end{n}") for n in range(1, 9)]
+        return {"systemd": {1: row(each[0]), 8: row(*each)},
+                "volseal": {n: row((f"volseal-begin{n}", f"volseal-end{n}")) for n in (1, 8)}}
 
     def sizes(self):
         """Of initramfs without the TPM in software, whose libraries would hide those that each brings."""
-        def packed(name):
-            pipe = f"zcat {self.image / f'{name}.bare'} | zstd -19 -T0 -q | wc -c"
-            return int(subprocess.run(["sh", "-c", pipe], check=True, stdout=subprocess.PIPE).stdout)
-        none = packed("initrd-none")
-        for name, what in (("initrd", "volseal"), ("initrd-clevis", "clevis")):
-            print(f"{what:10} adds {(packed(name) - none) / 2**20:5.2f} MiB to the initramfs (zstd -19)", flush=True)
+        none = packed(f"zcat {self.image / 'initrd-none.bare'}")
+        added = {what: packed(f"zcat {self.image / f'{name}.bare'}") - none
+                 for name, what in (("initrd", "volseal"), ("initrd-clevis", "clevis"))}
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+            subprocess.run(["sh", "-c", f"zcat {self.image / 'initrd-none.bare'} | cpio -idm --quiet --no-absolute-filenames"],
+                           cwd=name, check=True)
+            for file in systemd_files():
+                target = Path(name) / file.relative_to("/")
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, target)
+            added["systemd"] = packed(f"cd {name} && find . | LC_ALL=C sort | cpio -o -H newc --quiet") - none
+        for what, size in added.items():
+            print(f"{what:10} adds {size / 2**20:5.2f} MiB to the initramfs (zstd -19)", flush=True)
+
+
+def packed(command):
+    return int(subprocess.run(["sh", "-c", f"{command} | zstd -19 -T0 -q | wc -c"], check=True, stdout=subprocess.PIPE).stdout)
+
+
+def systemd_files():
+    """systemd-cryptsetup, what it loads for TPM and FIDO2, and the libraries of all that: those of this Debian."""
+    libraries = Path("/usr/lib") / f"{platform.machine()}-linux-gnu"
+    loaded = [libraries / f"lib{name}" for name in ("tss2-esys.so.0", "tss2-mu.so.0", "tss2-rc.so.0", "tss2-tcti-device.so.0",
+                                                    "fido2.so.1")]
+    files = [Path("/usr/lib/systemd/systemd-cryptsetup"), *loaded]
+    said = subprocess.run(["ldd", *map(str, files)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {*files, *(Path(found).resolve().parent / Path(found).name for found in re.findall(r"=> (/\S+)", said))}
 
 
 def median(rows, key):
     return statistics.median(row[key] for row in rows)
 
 
-def run(bench, rounds, peers):
+def run(bench, rounds):
+    """(where, peer, volumes) → rows."""
     results = {}
+
+    def note(where, peer, rows, number):
+        for volumes, row in rows.items():
+            results.setdefault((where, peer, volumes), []).append(row)
+        said = ", ".join(f"{volumes}: {row['whole']:.2f} s" + (f" (mapped {row['mapped']:.2f})" if "mapped" in row else "")
+                         for volumes, row in rows.items())
+        print(f"round {number + 1}: {where}: {peer} {said}", flush=True)
+
     for number in range(rounds):
-        for peer in peers if number % 2 == 0 else reversed(peers):
-            if peer == "systemd":
-                rows = dict(zip((1, 8), bench.systemd()))
-            else:
-                rows = {volumes: getattr(bench, peer)(volumes) for volumes in (1, 8)}
-            for volumes, row in rows.items():
-                results.setdefault((peer, volumes), []).append(row)
-            said = ", ".join(f"{volumes}: {row['whole']:.2f} s" + (f" (mapped {row['mapped']:.2f})" if "mapped" in row else "")
-                             for volumes, row in rows.items())
-            print(f"round {number + 1}: {peer} {said}", flush=True)
+        turn = (lambda peers: peers) if number % 2 == 0 else (lambda peers: peers[::-1])
+        for peer in turn(("volseal", "clevis")):
+            note("at boot", peer, {volumes: getattr(bench, peer)(volumes) for volumes in (1, 8)}, number)
+        for peer, rows in bench.after_boot(turn(("volseal", "systemd"))).items():
+            note("after boot", peer, rows, number)
     return results
 
 
-def show(results, rounds, peers):
-    print(f"\n{rounds} rounds, medians\n{'':22}  {'mapped':>8}  {'with udev':>9}  {'processes':>9}  {'TPM commands':>12}")
-    for peer in peers:
-        for volumes in (1, 8):
-            rows = results[peer, volumes]
-            mapped = f"{median(rows, 'mapped'):6.2f} s" if "mapped" in rows[0] else ""
-            print(f"{peer:10} {volumes} volume{'s' if volumes > 1 else ' '}   {mapped:>8}  {median(rows, 'whole'):7.2f} s  "
-                  f"{median(rows, 'processes'):9.0f}  {median(rows, 'commands'):12.0f}")
-    ours = results["volseal", 8]
-    print("\nparts of volseal's, ms: " + "; ".join(
-        f"{volumes}: " + ", ".join(f"{part} {statistics.median(row['parts'][part] for row in results['volseal', volumes]):.0f}"
-                                   for part in results["volseal", volumes][0]["parts"]) for volumes in (1, 8)))
+def show(results, rounds):
+    print(f"\n{rounds} rounds, medians\n{'':33}  {'mapped':>8}  {'with udev':>9}  {'processes':>9}  {'TPM commands':>12}")
+    for (where, peer, volumes), rows in sorted(results.items(), key=lambda item: (item[0][0] != "at boot", *item[0][1:])):
+        mapped = f"{median(rows, 'mapped'):6.2f} s" if "mapped" in rows[0] else ""
+        print(f"{where:10} {peer:10} {volumes} volume{'s' if volumes > 1 else ' '}   {mapped:>8}  {median(rows, 'whole'):7.2f} s  "
+              f"{median(rows, 'processes'):9.0f}  {median(rows, 'commands'):12.0f}")
+    for volumes in (1, 8):
+        parts = [row["parts"] for row in results["at boot", "volseal", volumes]]
+        print(f"\nparts of volseal's at boot, {volumes}, ms: "
+              + ", ".join(f"{part} {statistics.median(row[part] for row in parts):.0f}" for part in parts[0]), end="")
+    print("\n\nratios (goals)")
+    # Of each round's two, since the machine's pace changes between rounds.
+    def ratio(key, one, other, what, goal):
+        of_rounds = [a[key] / b[key if key in b else "whole"] for a, b in zip(results[one], results[other])]
+        print(f"{what:60} {statistics.median(of_rounds):.3f} ({goal})")
+
     for key in ("mapped", "whole"):
-        print(f"volseal, {key}: 8 volumes take {median(ours, key) / median(results['volseal', 1], key):.2f} times the time of 1"
-              + "".join(f"; {median(ours, key) / median(results[peer, 8], 'whole'):.3f} of {peer}'s for 8"
-                        for peer in peers if peer != "volseal"))
+        ratio(key, ("at boot", "volseal", 8), ("at boot", "volseal", 1), f"at boot, {key}: 8 volumes to 1", "1.5")
+        ratio(key, ("at boot", "volseal", 8), ("at boot", "clevis", 8), f"at boot, {key}: 8 volumes to clevis's", "0.05")
+    ratio("whole", ("after boot", "volseal", 8), ("after boot", "volseal", 1), "after boot: 8 volumes to 1", "1.5")
+    ratio("whole", ("after boot", "volseal", 8), ("after boot", "systemd", 8), "after boot: 8 volumes to systemd-cryptsetup's", "0.25")
+    ratio("mapped", ("at boot", "volseal", 8), ("after boot", "systemd", 8), "at boot, mapped, to systemd-cryptsetup's after boot", "0.25")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volseal", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--peers", default="volseal,systemd,clevis", metavar="NAMES")
+    parser.add_argument("--no-sizes", action="store_true", help="times only")
     parser.add_argument("--image", type=Path, help="where the server is kept (default: beside the build)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     build = options.volseal.resolve().parents[1]
     image = (options.image or build / "boot-image").resolve()
     subprocess.run([BOOT / "prepare", "--bench", build, image], check=True)
-    peers = options.peers.split(",")
     with tempfile.TemporaryDirectory(prefix="volseal-bench.", dir="/var/tmp") as name:
         bench = Bench(image, Path(name) / "work", build)
         try:
-            bench.sizes()
-            show(run(bench, options.rounds, peers), options.rounds, peers)
+            if not options.no_sizes:
+                bench.sizes()
+            show(run(bench, options.rounds), options.rounds)
         except run_case.Failure as failure:
             sys.exit(f"boot_bench: {failure}")
 
