@@ -57,6 +57,14 @@ int latch_of(const Device& device) {
   return tpm::parse_sealed(found->token.sealed).latch;
 }
 
+// Whether a FIDO2 key opens it, alone or as one of several parts.
+bool takes_fido2(const Device& device) {
+  const Volume volume = Volume::load(device.path);
+  return !find_fido2_tokens(volume).empty() ||
+         std::ranges::any_of(find_all_of_tokens(volume),
+                             [](const AllOfToken& token) { return token.fido2.has_value(); });
+}
+
 }  // namespace
 
 BootList boot_list_of(const DeviceGraph& graph, const std::vector<CrypttabEntry>& cryptroot) {
@@ -91,6 +99,8 @@ BootList boot_list_of(const DeviceGraph& graph, const std::vector<CrypttabEntry>
       volume.luks_uuid = *named;
     }
     root_listed = root_listed || volume.wanted == Wanted::root;
+    list.fido2 =
+        list.fido2 || (is_root && device != nullptr && device->luks && takes_fido2(*device));
     list.volumes.push_back(std::move(volume));
   }
   if (latches.empty()) return {};

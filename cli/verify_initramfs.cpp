@@ -91,6 +91,15 @@ std::string last_line(std::string text) {
   return escaped(text.substr(text.rfind('\n') + 1), 512);
 }
 
+// A key of USB that the initramfs cannot see opens nothing in it.
+std::string fido2_problem(const Initramfs& initramfs) {
+  for (const char* module : {"usbhid", "hid_generic"}) {
+    if (!initramfs.has_module(module))
+      return fmt::format("the module {} for the FIDO2 key of the root is not in it", module);
+  }
+  return "";
+}
+
 // What every volume needs alike.
 std::vector<std::string> common_problems(const Initramfs& initramfs) {
   std::vector<std::string> problems;
@@ -209,6 +218,10 @@ NextBoot verify_initramfs(const Path& unpacked, const DeviceGraph& graph) {
   }
   if (listed.latches != needed.latches)
     result.problems.emplace_back("it would not close the latch of the TPM as it should");
+  if (needed.fido2) {
+    if (std::string problem = fido2_problem(initramfs); !problem.empty())
+      result.problems.push_back(std::move(problem));
+  }
   for (const BootVolume& volume : needed.volumes) {
     result.volumes.push_back(
         {.volume = volume, .problems = problems_of(volume, listed, cryptroot, initramfs, graph)});

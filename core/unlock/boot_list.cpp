@@ -103,6 +103,7 @@ std::string_view to_string(Wanted wanted) {
 std::string to_text(const BootList& list) {
   std::string out = "# What volseal-unlock opens; written by update-initramfs. No secrets.\n";
   for (const int pcr : list.latches) out += fmt::format("latch {}\n", pcr);
+  if (list.fido2) out += "fido2\n";
   for (const BootVolume& volume : list.volumes) {
     out +=
         fmt::format("volume {} {} {} {} {}\n", encoded(volume.mapping), encoded(volume.luks_uuid),
@@ -122,6 +123,9 @@ BootList parse_boot_list(std::string_view text) {
     if (words.empty()) throw_line(line);
     if (words[0] == "latch") {
       list.latches.push_back(latch_of(words, line));
+    } else if (words[0] == "fido2") {
+      if (words.size() != 1) throw_line(line);
+      list.fido2 = true;
     } else if (words[0] == "volume") {
       list.volumes.push_back(volume_of(words, line));
     } else {

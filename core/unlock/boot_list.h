@@ -2,6 +2,7 @@
 // secrets. One line a thing, words separated by blanks, blanks in a word as \NNN:
 //
 //   latch PCR                                   close this PCR before any root is entered
+//   fido2                                       a FIDO2 key is among what opens root or /usr
 //   volume NAME UUID WANTED CIPHER OPTIONS      WANTED: root, usr, boot or data; "-" for nothing
 #pragma once
 
@@ -31,6 +32,7 @@ struct BootVolume {
 
 struct BootList {
   std::vector<int> latches;  // PCRs; empty where the root is not encrypted: nothing to protect
+  bool fido2 = false;        // what a person is asked for may be a FIDO2 key: USB, and HID
   std::vector<BootVolume> volumes;
 };
 

@@ -112,18 +112,21 @@ echo $value >/dev/kmsg
 LATCH_CLOSED = r"15: 0x(?!0{64})[0-9A-F]{64}"
 
 
-def tell_latch(folder, where):
-    script = folder / "scripts" / where / "tell-latch"
-    script.write_text(TELL_LATCH)
+def add_script(folder, where, name, text):
+    """One more script of an unpacked initramfs, the last of those in `where`."""
+    script = folder / "scripts" / where / name
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(text)
     script.chmod(0o755)
     order = script.parent / "ORDER"
-    order.write_text(order.read_text() + f'/scripts/{where}/tell-latch "$@"\n')
+    before = order.read_text() if order.exists() else ""
+    order.write_text(before + f'/scripts/{where}/{name} "$@"\n')
 
 
 @case
 def break_shell(server):
     """A shell asked for on the kernel's command line, before any volume is opened: the latch is closed first."""
-    server.change_initrd(lambda folder: tell_latch(folder, "panic"))
+    server.change_initrd(lambda folder: add_script(folder, "panic", "tell-latch", TELL_LATCH))
     server.boot(until=LATCH_CLOSED, **{"break": "mount"})
     server.not_shown("opened by tpm")
 
@@ -384,6 +387,76 @@ def broken_program(server):
 
     server.change_initrd(break_it)
     server.boot(answers=[("Please unlock disk root", server.passphrase + "\n")])
+
+
+# Of the running server: its own list for an initramfs, and what Debian's hook would put into its crypttab.
+TAKE_LIST = """
+grep -E "^($WANTED) " /etc/crypttab >/run/window/crypttab
+volseal verify-next-boot --list --cryptroot /run/window/crypttab >/run/window/list
+"""
+
+
+def use_list(server):
+    """As update-initramfs does after a change of crypttab; returns what the list says each volume is wanted for."""
+    def change(folder):
+        shutil.copy(server.work / "list", folder / "etc/volseal/boot.list")
+        shutil.copy(server.work / "crypttab", folder / "cryptroot/crypttab")
+
+    server.change_initrd(change)
+    words = [line.split() for line in (server.work / "list").read_text().splitlines()]
+    return {line[1]: line[3] for line in words if line[0] == "volume"}
+
+
+@case
+def hibernated(server):
+    """The swap area to resume from is an encrypted volume: it opens before anything is resumed. Where a suspended system lies in
+    it, the data volumes stay shut, for that system has them open; with noresume they open."""
+    server.boot("WANTED='root|data3'\n" + """
+mkswap /dev/mapper/data3
+sed -i '/data3/d' /etc/fstab
+sed -i 's/^data3 .*/&,swap,initramfs/' /etc/crypttab
+""" + TAKE_LIST + r"""
+printf 'S1SUSPEND\0' >/run/suspended
+dd if=/run/suspended of=/dev/mapper/data3 bs=1 seek=$(($(getconf PAGESIZE) - 10)) conv=notrunc status=none
+""")
+    wanted = use_list(server)
+    expect(wanted == {"root": "root", "data1": "data", "data2": "data", "data3": "boot"}, f"the list: {wanted}")
+    server.boot(KEEP_REPORT + "test -e /dev/mapper/data3\ntest ! -e /dev/mapper/data1\ntest ! -e /dev/mapper/data2\n")
+    expect(sorted(opened(server.report())) == ["data3", "root"], f"opened: {opened(server.report())}")
+    server.boot(KEEP_REPORT, noresume="")
+    expect(len(opened(server.report())) == 4, f"opened: {opened(server.report())}")
+
+
+@case
+def usr(server):
+    """/usr on a volume of its own: opened with the root, asked for with the root, and mounted before init runs."""
+    with open(server.work / "usr.img", "wb") as image:
+        image.truncate(600 << 20)
+    server.disks["usr"] = server.work / "usr.img"
+    (server.work / "key").write_text(server.passphrase)
+    server.boot("WANTED='root|usr'\n" + """
+key=/run/window/key
+cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --luks2-metadata-size 64k --key-file $key /dev/ubde
+cryptsetup open --key-file $key /dev/ubde usr
+mkfs.ext4 -q -O ^has_journal /dev/mapper/usr
+mkdir /target
+mount /dev/mapper/usr /target
+cp -a /usr/. /target/
+touch /target/of-the-volume
+umount /target
+volseal protector add tpm /dev/ubde --key-file $key
+echo "usr UUID=$(cryptsetup luksUUID /dev/ubde) none luks,initramfs" >>/etc/crypttab
+echo "/dev/mapper/usr /usr ext4 defaults 0 2" >>/etc/fstab
+""" + TAKE_LIST, timeout=300)
+    wanted = use_list(server)
+    expect(wanted["usr"] == "usr", f"the list: {wanted}")
+    mounted = KEEP_REPORT + '[ "$(findmnt -no SOURCE /usr)" = /dev/mapper/usr ]\ntest -e /usr/of-the-volume\n'
+    server.boot(mounted + CONTENTS)
+    expect(opened(server.report()) == dict.fromkeys(("root", "usr", "data1", "data2", "data3"), "tpm"),
+           f"opened: {opened(server.report())}")
+    server.boot(mounted, PCR7="another", answers=[("Recovery key or passphrase of root", server.recovery_key + "\n"),
+                                                  ("Recovery key or passphrase of usr", server.passphrase + "\n")])
+    expect(opened(server.report()) == {"root": "recovery-key", "usr": "passphrase"}, f"opened: {opened(server.report())}")
 
 
 # Whoever comes before it is time is told so, and tries again.

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from cases import CONTENTS, KEEP_REPORT, case, opened, outcome
+from cases import CONTENTS, KEEP_REPORT, STOPPED, add_script, case, opened, outcome
 from qemu_server import OVMF
 from run_case import expect
 
@@ -62,7 +62,8 @@ def qemu_secure_boot_changed(server):
 
 @case
 def qemu_kernel_upgrade(server):
-    """Another kernel is installed: its initramfs is built and checked by the packages' hooks, and opens everything."""
+    """Another kernel is installed: its initramfs is built and checked by the packages' hooks and by apt's, and opens
+    everything."""
     kernels = sorted(server.image.glob("vmlinuz-*"))
     older = kernels[0].name.removeprefix("vmlinuz-")
     server.boot(f"""
@@ -70,6 +71,11 @@ mkdir -p /boot
 rm -f /boot/initrd.img-{older}
 DEB_MAINT_PARAMS=configure run-parts --verbose --arg={older} --arg=/boot/vmlinuz-{older} /etc/kernel/postinst.d
 volseal verify-next-boot /boot/initrd.img-{older}
+after_apt() {{ apt-config dump --format '%v%n' DPkg::Post-Invoke | sh; }}
+after_apt >/tmp/said 2>&1
+cat /tmp/said
+grep 'opens every volume' /tmp/said
+[ -z "$(after_apt 2>&1)" ] # nothing has changed since
 cp /boot/initrd.img-{older} /run/window/
 """, timeout=900)
     said = server.inside()
@@ -87,3 +93,70 @@ def qemu_no_tpm(server):
     server.boot(KEEP_REPORT, [(RECOVERY_PROMPT, server.recovery_key + "\n")])
     server.shown("the TPM did not open the root: open the TPM /dev/tpm0")
     expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
+
+
+# The driver for the TPM, loaded after our program has begun to wait.
+LATE_DRIVER = """#!/bin/sh
+case "$1" in prereqs) exit 0 ;; esac
+(
+  until pidof volseal-unlock; do sleep 0.1; done
+  sleep 4
+  insmod /late/tpm_crb.ko
+) </dev/null >/dev/null 2>&1 &
+"""
+
+
+def hide_driver(folder):
+    """The kernel finds the TPM, and the initramfs no driver for it where drivers are looked for."""
+    (folder / "late").mkdir()
+    found = list(folder.glob("usr/lib/modules/*/kernel/drivers/char/tpm/tpm_crb.ko"))
+    expect(len(found) == 1, "the initramfs has no tpm_crb")
+    found[0].rename(folder / "late/tpm_crb.ko")
+
+
+@case
+def qemu_slow_tpm(server):
+    """The TPM appears seconds after the boot has begun to look for it: it is waited for, and everything opens unattended."""
+    def slow(folder):
+        hide_driver(folder)
+        add_script(folder, "init-premount", "late-driver", LATE_DRIVER)
+
+    server.change_initrd(slow)
+    server.boot(KEEP_REPORT + TWO_CONTENTS + NOTHING_IS_RELEASED)
+    all_opened(server)
+    expect(server.report()["latch"] == "closed", f"the latch: {server.report()['latch']}")
+    expect(3500 <= server.report()["parts_ms"]["check"] < 15000, f"waited: {server.report()['parts_ms']['check']} ms")
+    server.not_shown(RECOVERY_PROMPT)
+
+
+@case
+def qemu_hidden_tpm(server):
+    """The firmware has a TPM, and no driver ever shows it: it could open once another root runs. So the wait is bounded, and
+    then nothing is asked and the machine stops."""
+    server.change_initrd(hide_driver)
+    server.boot(until=STOPPED, timeout=180)
+    server.shown("the TPM cannot be closed to what runs from here on: open the TPM /dev/tpm0")
+    server.not_shown(RECOVERY_PROMPT + "|Please unlock")
+
+
+@case
+def qemu_fido2(server):
+    """PCR 7 changed, and a security key is plugged in: its PIN is asked for, a wrong one costs a try and is told so, the right
+    one and a touch open the root; the data opens by the late copy."""
+    for file in ("hook-softkey", "start-softkey"):
+        shutil.copy(HERE / "guest" / file, server.work)
+    shutil.copy(server.build / "tests/support/softkey/volseal-softkey", server.work)
+    server.boot((HERE / "guest/qemu-enroll-key.sh").read_text(), timeout=900)
+    server.initrd = server.work / server.initrd.name
+    server.variables = OVMF / "OVMF_VARS_4M.ms.fd"
+    pin = "PIN of the FIDO2 key volseal softkey"
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED + "volseal unlock --all\n" + TWO_CONTENTS,
+                [(pin + r" \(8 tries left\)", "0000\n"),
+                 (r"wrong PIN of volseal softkey; 7 tries left[\s\S]*" + pin + r" \(7 tries left\)", "1234\n"),
+                 ("touch the FIDO2 key volseal softkey", server.touch)])
+    server.shown("the TPM did not open the root: PCR 7 is not as approved")
+    server.not_shown(RECOVERY_PROMPT)
+    report = server.report()
+    expect(opened(report) == {"root": "fido2"}, f"opened: {opened(report)}")
+    expect(outcome(report, "root") == ["policy-mismatch", "opened"], f"root: {outcome(report, 'root')}")
+    expect(report["latch"] == "closed", f"the latch: {report['latch']}")

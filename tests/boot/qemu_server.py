@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -54,7 +55,7 @@ class QemuServer(Server):
         variables = self.work / "variables.fd"
         shutil.copy(self.variables, variables)
         with tempfile.TemporaryDirectory(prefix="volseal-qemu-") as sockets:
-            started = []
+            self.sockets, started = sockets, []
             try:
                 if self.tpm:
                     started.append(self.start_tpm(sockets))
@@ -74,6 +75,12 @@ class QemuServer(Server):
             raise Failure(f"inside: exit status {self.status()}\n{self.inside()}")
         return self.console
 
+    def touch(self):
+        """The finger on the security key: a line on the second serial port, which the guest's softkey takes for it."""
+        with socket.socket(socket.AF_UNIX) as hand:
+            hand.connect(f"{self.sockets}/hand")
+            hand.sendall(b"\n")
+
     def start_tpm(self, sockets):
         control = f"{sockets}/tpm.ctrl"
         tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.work / 'tpm'}", "--ctrl",
@@ -91,7 +98,8 @@ class QemuServer(Server):
                    "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF / 'OVMF_CODE_4M.fd'}",
                    "-drive", f"if=pflash,format=raw,unit=1,file={variables}",
                    "-kernel", self.kernel, "-initrd", self.initrd,
-                   "-append", "ro quiet " + " ".join(f"{key}={value}" for key, value in line.items()),
+                   "-serial", f"unix:{sockets}/hand,server=on,wait=off",
+                   "-append", "ro quiet " + " ".join(f"{key}={value}" if value else key for key, value in line.items()),
                    "-virtfs", f"local,path={self.work},mount_tag=window,security_model=none"]
         for name in DISKS:
             command += ["-drive", f"if=none,id={name},format=qcow2,file={self.work / name}.qcow2,discard=unmap",

@@ -16,6 +16,7 @@ using ::testing::ElementsAre;
 
 const BootList example = {
     .latches = {15},
+    .fido2 = true,
     .volumes = {{.mapping = "root",
                  .luks_uuid = "0a1b",
                  .wanted = Wanted::root,
@@ -26,6 +27,7 @@ const BootList example = {
 TEST(BootList, ComesBackAsItWasWritten) {
   const BootList read = parse_boot_list(to_text(example));
   EXPECT_THAT(read.latches, ElementsAre(15));
+  EXPECT_TRUE(read.fido2);
   ASSERT_EQ(read.volumes.size(), 2U);
   EXPECT_EQ(read.volumes[0].mapping, "root");
   EXPECT_EQ(read.volumes[0].wanted, Wanted::root);
@@ -55,12 +57,13 @@ TEST_P(BrokenBootList, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(
     Lines, BrokenBootList,
-    ::testing::Values("latch\n", "latch 24\n", "latch -1\n", "latch 1x\n", "latch 1 2\n",
-                      "volume root 0a1b root aes\n", "volume root 0a1b nothing aes -\n",
-                      "volume ../sda 0a1b root aes -\n", "volume - 0a1b root aes -\n",
-                      "volume root - root aes -\n", "volume r\\9 0a1b root aes -\n",
-                      "volume r\\777 0a1b root aes -\n", "volume r\\ 0a1b root aes -\n",
-                      "volume  root 0a1b root aes -\n", "open root\n", " \n"));
+    ::testing::Values("latch\n", "fido2 yes\n", "latch 24\n", "latch -1\n", "latch 1x\n",
+                      "latch 1 2\n", "volume root 0a1b root aes\n",
+                      "volume root 0a1b nothing aes -\n", "volume ../sda 0a1b root aes -\n",
+                      "volume - 0a1b root aes -\n", "volume root - root aes -\n",
+                      "volume r\\9 0a1b root aes -\n", "volume r\\777 0a1b root aes -\n",
+                      "volume r\\ 0a1b root aes -\n", "volume  root 0a1b root aes -\n",
+                      "open root\n", " \n"));
 
 TEST(BootOptions, AreFlagsOfCrypttabAndNothingElse) {
   const ActivateOptions options = activate_options("luks,discard,no-read-workqueue");
