@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <latch>
 #include <map>
 #include <stdexcept>
 #include <thread>
@@ -82,8 +83,25 @@ TEST_F(CrewTest, OneAtATimeInTheirOrder) {
 
 TEST_F(CrewTest, BeginsNothingAfterAFailureAndLetsTheOthersEnd) {
   std::vector<Job> jobs;
-  jobs.push_back(job({"sda"}));
-  jobs.push_back({{"sdb"}, [] { throw std::runtime_error("no TPM"); }});
+  // Whichever thread is quicker, one fails while the other is in the middle of its work.
+  std::latch at_work(1);
+  std::latch fails(1);
+  jobs.push_back({{"sda"}, [&] {
+                    {
+                      const Interlude interlude(&turn);
+                      at_work.count_down();
+                      fails.wait();
+                    }
+                    ++finished;
+                  }});
+  jobs.push_back({{"sdb"}, [&] {
+                    {
+                      const Interlude interlude(&turn);
+                      at_work.wait();
+                    }
+                    fails.count_down();
+                    throw std::runtime_error("no TPM");
+                  }});
   jobs.push_back(job({"sdb"}));
   jobs.push_back(job({"sda"}));
   EXPECT_THROW(run_jobs(jobs, 2, turn), std::runtime_error);
