@@ -54,6 +54,7 @@ using namespace std::chrono_literals;
 struct EnrollOptions {
   std::vector<std::string> volumes;
   bool unmount = false;
+  bool offline = false;
   bool yes = false;
   std::optional<Path> recovery_key_dir;
   PageOptions page;
@@ -96,7 +97,11 @@ class EnrollRun {
         escrows_(policy_, audit_, options.escrow_fd),
         report_(options.style()),
         throttle_(options.io_limit),
-        executor_(policy_, {.state = session.options.state, .unmount = options.unmount}, world()) {}
+        executor_(policy_,
+                  {.state = session.options.state,
+                   .unmount = options.unmount,
+                   .online = !options.offline},
+                  world()) {}
 
   int all() {
     try {
@@ -121,6 +126,7 @@ class EnrollRun {
       if (is_image(name)) name = std::filesystem::canonical(name).native();
     }
     plan_options.unmount = options_.unmount;
+    plan_options.offline = options_.offline;
     // What this run itself needs is not unmounted.
     plan_options.needed.push_back(session_.options.state.native());
     plan_options.needed.push_back(session_.options.policy.native());
@@ -415,6 +421,8 @@ void add_enroll(CLI::App& app, Session& session) {
                    "only these devices or image files; else every volume of the plan");
   verb->add_flag("--unmount", options->unmount,
                  "unmount and swapoff what is in the way, and put it back afterwards");
+  verb->add_flag("--offline", options->offline,
+                 "keep a mounted volume out of use until all of its data is encrypted");
   verb->add_flag("--yes", options->yes, "do not ask whether to carry the plan out");
   verb->add_option("--recovery-key-dir", options->recovery_key_dir,
                    "write each recovery key to a file there instead of showing it at the terminal");

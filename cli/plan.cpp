@@ -23,6 +23,7 @@ struct PlanVerb {
   std::string graph;
   std::vector<std::string> volumes;
   bool unmount = false;
+  bool offline = false;
   bool json = false;
 };
 
@@ -42,8 +43,10 @@ int plan(const PlanVerb& verb, const Options& options) {
   if (!graph.root) log::warning("taken without root's rights: most contents could not be read");
   // What such a volume looks like would be advised to be wiped.
   if (verb.graph.empty() && ::geteuid() == 0) warn_of_decryptions(options.state);
-  PlanOptions plan_options{
-      .today = utc_now().substr(0, 10), .only = verb.volumes, .unmount = verb.unmount};
+  PlanOptions plan_options{.today = utc_now().substr(0, 10),
+                           .only = verb.volumes,
+                           .unmount = verb.unmount,
+                           .offline = verb.offline};
   plan_options.needed.push_back(options.state.native());
   plan_options.needed.push_back(options.policy.native());
   const Plan plan = make_plan(graph, policy, plan_options);
@@ -62,6 +65,8 @@ void add_plan(CLI::App& app, Session& session) {
       ->type_name("FILE");
   verb->add_flag("--unmount", options->unmount,
                  "plan as enroll --unmount would: what is mounted or active swap is released");
+  verb->add_flag("--offline", options->offline,
+                 "plan as enroll --offline would: nothing is encrypted while it is in use");
   verb->add_flag("--json", options->json, "the plan as JSON");
   verb->footer(
       "Touches nothing. Exit status: 0 everything can be done or is, 5 something must be "

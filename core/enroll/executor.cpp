@@ -10,6 +10,7 @@
 #include "core/enroll/blank.h"
 #include "core/enroll/crew.h"
 #include "core/enroll/filesystem.h"
+#include "core/enroll/hot_zone.h"
 #include "core/luks/backup.h"
 #include "core/luks/encryption.h"
 #include "core/protect/recovery_key.h"
@@ -204,7 +205,13 @@ void Executor::use(const VolumePlan& plan, const Path& device) {
   std::ranges::sort(mounts, {}, &std::string::size);
   for (const std::string& mount : mounts) {
     // An encryption that went on while the volume was in use has left it there.
-    if (run({"mountpoint", "-q", mount}).status != 0) attempt({"mount", device.native(), mount});
+    if (run({"mountpoint", "-q", mount}).status == 0) continue;
+    // With both given, mount(8) would not take the options of its line.
+    const bool has_line = run({"findmnt", "--fstab", "--evaluate", "--source", device.native(),
+                               "--mountpoint", mount})
+                              .status == 0;
+    attempt(has_line ? std::vector<std::string>{"mount", mount}
+                     : std::vector<std::string>{"mount", device.native(), mount});
   }
 }
 
@@ -318,6 +325,7 @@ void Executor::carry_on(JournalEntry entry, const Path& device) {
                 entry.plan.path, to_string(entry.phase));
   }
   for (auto phase = first; phase != phases.end(); ++phase) {
+    if (is_idle(entry, *phase, device)) continue;
     if (entry.phase != *phase) {
       entry.replaced = replaced_by(entry.plan.task, *phase, device);
       advance(entry, *phase);
@@ -327,6 +335,28 @@ void Executor::carry_on(JournalEntry entry, const Path& device) {
   world_.record(entry.plan, entry.luks_uuid, "enroll.finish", "ok");
   journal_.remove(entry);
   put_back(entry, device);
+}
+
+// A phase that has nothing to do for this volume is not worth its journal: two syncs each.
+bool Executor::is_idle(const JournalEntry& entry, Phase phase, const Path& device) const {
+  switch (phase) {
+    case Phase::extending: return entry.plan.room != Room::extend;
+    case Phase::shrinking:
+    case Phase::masking:
+    case Phase::merging: return entry.shrunk == 0;
+    // The store may be of an earlier try.
+    case Phase::wiping:
+      return entry.shrunk == 0 && !std::filesystem::exists(journal_.snapshot_store(entry.id));
+    case Phase::growing: return !grows(entry, device);
+    case Phase::prepared:
+    case Phase::moving:
+    case Phase::installing:
+    case Phase::tables:
+    case Phase::encrypting:
+    case Phase::filling:
+    case Phase::binding: break;
+  }
+  return false;
 }
 
 // Each case may be entered again after a cut in its middle; its comment says why that is safe.
@@ -433,16 +463,21 @@ void Executor::wipe(const JournalEntry& entry, const Path& device) const {
   }
 }
 
-// Its data is safe however large the file system is, so a failure is said and no more.
-void Executor::grow(const JournalEntry& entry, const Path& device) {
+bool Executor::grows(const JournalEntry& entry, const Path& device) {
   const std::string& type = entry.plan.content_type;
   // ext2 has no journal that would keep it whole at a cut.
-  const bool safe = type == "ext4" || type == "ext3";
-  if (!safe || entry.shrunk == 0 || !is_block_device(device)) return;
+  return (type == "ext4" || type == "ext3") && entry.shrunk != 0 && is_block_device(device);
+}
+
+// Its data is safe however large the file system is, so a failure is said and no more.
+void Executor::grow(const JournalEntry& entry, const Path& device) {
+  if (!grows(entry, device)) return;
   say(entry, "letting the file system grow");
   map(entry, device);
   const Path mapping = Path("/dev/mapper") / entry.plan.mapping;
   try {
+    const Volume volume = Volume::load(device);
+    widen_mapping(entry.plan.mapping, device, secret_for(entry, volume));
     grow_ext(mapping);
   } catch (const Error& error) {
     log::warning("{}: its file system stays at {}: {}; 'resize2fs {}' lets it grow",
@@ -601,7 +636,49 @@ void Executor::write_tables(const JournalEntry& entry) {
   }
 }
 
+// A volume that was mounted is mounted again before its data is encrypted; one that is open by now
+// stays so.
+bool Executor::in_use_meanwhile(const JournalEntry& entry, const Path& device) const {
+  return settings_.online && is_block_device(device) &&
+         (!entry.plan.mounts.empty() || is_mapping_of(entry.plan.mapping, entry.luks_uuid));
+}
+
+void Executor::paused(const JournalEntry& entry) const {
+  world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
+  throw Error(Code::interrupted,
+              "encrypt {}: stopped; its data is safe and half of it may be encrypted",
+              entry.plan.path);
+}
+
+// With the header on the device nothing of this needs the window: what is open has a size.
+void Executor::encrypt_in_use(const JournalEntry& entry, const Path& device) {
+  const std::string& mapping = entry.plan.mapping;
+  // Opening repairs what a cut left.
+  map(entry, device);
+  use(entry.plan, Path("/dev/mapper") / mapping);
+  const Secret secret = [&] {
+    const Volume volume = Volume::load(device);
+    volume.refuse_unsafe();
+    return secret_for(entry, volume);
+  }();
+  say(entry, "encrypting while it is in use");
+  bool done = false;
+  try {
+    done = apart(entry, secret, [&](const Secret& copy, const GoOn& go_on) {
+      return InPlaceEncryption::run(device, copy, mapping, go_on);
+    });
+  } catch (...) {
+    give_up_hot_zone(mapping);
+    throw;
+  }
+  if (!done) paused(entry);
+}
+
 void Executor::encrypt(const JournalEntry& entry, const Path& device) {
+  if (in_use_meanwhile(entry, device)) {
+    encrypt_in_use(entry, device);
+    return;
+  }
   const Window head = window(entry, device);
   const Secret secret = [&] {
     const Volume volume = Volume::load(head.path());
@@ -610,12 +687,9 @@ void Executor::encrypt(const JournalEntry& entry, const Path& device) {
   }();
   say(entry, "encrypting");
   if (!apart(entry, secret, [&](const Secret& copy, const GoOn& go_on) {
-        return InPlaceEncryption::run(head.path(), copy, go_on);
+        return InPlaceEncryption::run(head.path(), copy, "", go_on);
       })) {
-    world_.record(entry.plan, entry.luks_uuid, "enroll.pause", "ok");
-    throw Error(Code::interrupted,
-                "encrypt {}: stopped; its data is safe and half of it may be encrypted",
-                entry.plan.path);
+    paused(entry);
   }
 }
 

@@ -61,6 +61,7 @@ struct EnrollSettings {
   Path crypttab = "/etc/crypttab";
   Path fstab = "/etc/fstab";  // neither learns of image files, which are not mapped either
   bool unmount = false;       // unmount and swapoff what is in the way, and put it back afterwards
+  bool online = true;         // a mounted volume is in use while its data is encrypted
 };
 
 class Executor {
@@ -94,6 +95,8 @@ class Executor {
   void save_header(const JournalEntry& entry, const Path& device) const;
   void carry_on(JournalEntry entry, const Path& device);
   void advance(JournalEntry& entry, Phase phase);
+  bool is_idle(const JournalEntry& entry, Phase phase, const Path& device) const;
+  static bool grows(const JournalEntry& entry, const Path& device);
   void perform(const JournalEntry& entry, const Path& device);
   void extend(const JournalEntry& entry, const Path& device) const;
   void wipe(const JournalEntry& entry, const Path& device) const;
@@ -101,6 +104,10 @@ class Executor {
   static Window window(const JournalEntry& entry, const Path& device);
   void write_tables(const JournalEntry& entry);
   void encrypt(const JournalEntry& entry, const Path& device);
+  void encrypt_in_use(const JournalEntry& entry, const Path& device);
+  bool in_use_meanwhile(const JournalEntry& entry, const Path& device) const;
+  bool stays_in_use(const JournalEntry& entry) const;
+  [[noreturn]] void paused(const JournalEntry& entry) const;
   void fill(const JournalEntry& entry, const Path& device);
   void bind(const JournalEntry& entry, const Path& device);
   void map(const JournalEntry& entry, const Path& device);

@@ -5,6 +5,7 @@
 #include "core/base/human.h"
 #include "core/enroll/blank.h"
 #include "core/enroll/executor.h"
+#include "core/enroll/hot_zone.h"
 #include "core/luks/encryption.h"
 #include "core/unlock/unlocker.h"
 
@@ -34,10 +35,12 @@ void Executor::resume(JournalEntry entry) {
   const DeviceGraph graph = world_.scan();
   const Path device = find_again(entry, graph);
   world_.record(entry.plan, entry.luks_uuid, "enroll.resume", "started");
-  // Since the cut it may have been mounted again, or, half-encrypted, opened at boot. It is taken
-  // out of use for the rest: libcryptsetup cannot finish the last hot zones of a data shift under a
-  // mapping.
   const auto at = graph.find(device.native());
+  if (stays_in_use(entry)) {
+    carry_on(std::move(entry), device);
+    return;
+  }
+  // Since the cut it may have been mounted again, or, half-encrypted, opened at boot.
   if (at) {
     const bool open = is_mapping_of(entry.plan.mapping, entry.luks_uuid);
     const auto used = open ? graph.find("/dev/mapper/" + entry.plan.mapping) : at;
@@ -50,12 +53,27 @@ void Executor::resume(JournalEntry entry) {
       held.swap_active = graph[*used].swap_active;
     }
     release(held);
-    if (open) deactivate(entry.plan.mapping);
+    if (open) {
+      deactivate(entry.plan.mapping);
+      remove_hot_zone(entry.plan.mapping);
+    }
     if (!held.mounts.empty()) entry.plan.mounts = held.mounts;
   }
   require_unclaimed(device);
   if (at) take_as_it_is(entry, graph[*at]);
   carry_on(std::move(entry), device);
+}
+
+// With the header on it, and opened since, it goes on as it is.
+bool Executor::stays_in_use(const JournalEntry& entry) const {
+  const bool in_place =
+      entry.plan.task == Task::encrypt_in_place || entry.plan.task == Task::resume;
+  if (!settings_.online || !in_place || entry.phase < Phase::tables) return false;
+  const std::string& mapping = entry.plan.mapping;
+  if (!is_mapping_of(mapping, entry.luks_uuid)) return false;
+  if (!has_hot_zone(mapping)) return true;
+  give_up_hot_zone(mapping);
+  return false;
 }
 
 // Between the cut and now the machine may have been up, with the volume in use as ever: what was

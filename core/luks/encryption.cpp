@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <libcryptsetup.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -78,7 +79,8 @@ InPlaceEncryption::State InPlaceEncryption::state(const Path& device) {
               device.native());
 }
 
-bool InPlaceEncryption::run(const Path& device, const Secret& passphrase, const GoOn& go_on) {
+bool InPlaceEncryption::run(const Path& device, const Secret& passphrase,
+                            const std::string& mapping, const GoOn& go_on) {
   const Volume volume = Volume::load(device);
   crypt_device* const raw = volume.device_.get();
   crypt_params_reencrypt parameters{};
@@ -92,12 +94,16 @@ bool InPlaceEncryption::run(const Path& device, const Secret& passphrase, const 
     finish_after_last_zone(device);
     return true;
   }
+  // Memory that is not there would be made room for by writing to disks; among them this one, whose
+  // hot zone waits for us.
+  if (!mapping.empty() && ::mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+    throw_errno(errno, "lock memory to encrypt {} while it is in use", device.native());
   const auto prepare = [&](std::uint32_t flags) {
     parameters = {};
     parameters.flags = flags;
-    return crypt_reencrypt_init_by_passphrase(raw, nullptr, passphrase.chars(), passphrase.size(),
-                                              CRYPT_ANY_SLOT, CRYPT_ANY_SLOT, nullptr, nullptr,
-                                              &parameters);
+    return crypt_reencrypt_init_by_passphrase(raw, mapping.empty() ? nullptr : mapping.c_str(),
+                                              passphrase.chars(), passphrase.size(), CRYPT_ANY_SLOT,
+                                              CRYPT_ANY_SLOT, nullptr, nullptr, &parameters);
   };
   // Cut off or failed within a hot zone: libcryptsetup resumes only what was repaired first.
   if (state == CRYPT_REENCRYPT_CRASH) {

@@ -36,8 +36,14 @@ class InPlaceEncryption {
   static State state(const Path& device);
 
   // Goes on until it is done (true) or `go_on` says stop (false). Repairs a crashed hot zone
-  // first. The volume must not be open. Throws Error{wrong_secret, busy, io, damaged}.
-  static bool run(const Path& device, const Secret& passphrase, const GoOn& go_on);
+  // first. The volume must not be open, but where `mapping` names what it is open as under
+  // /dev/mapper: then it stays in use, and only who reads or writes in the hot zone waits. Throws
+  // Error{wrong_secret, busy, io, damaged}.
+  //
+  // Under a mapping, call it from a process of its own: its memory stays locked. One that fails or
+  // is killed may leave devices beside the mapping, with the hot zone held back: see HotZone.
+  static bool run(const Path& device, const Secret& passphrase, const std::string& mapping,
+                  const GoOn& go_on);
 };
 
 // What clear_superblock() clears at the head of a device.

@@ -365,6 +365,16 @@ int Volume::activate(const std::string& name, const Secret& passphrase,
   return r;
 }
 
+void widen_mapping(const std::string& name, const Path& device, const Secret& passphrase) {
+  const Volume volume = Volume::load(device);
+  crypt_device* const raw = volume.device_.get();
+  // The kernel takes the key from the keyring of who asks.
+  int r = crypt_activate_by_passphrase(raw, nullptr, CRYPT_ANY_SLOT, passphrase.chars(),
+                                       passphrase.size(), CRYPT_ACTIVATE_KEYRING_KEY);
+  if (r >= 0) r = crypt_resize(raw, name.c_str(), 0);
+  if (r < 0) volume.fail(r, "widen /dev/mapper/" + name + " to all of");
+}
+
 void deactivate(const std::string& name) {
   if (const int r = crypt_deactivate(nullptr, name.c_str()); r != 0) {
     throw_errno(r, "unmap /dev/mapper/{}", name);

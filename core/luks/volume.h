@@ -115,6 +115,7 @@ class Volume {
   friend class InPlaceEncryption;
   friend void install_header(const Path& header, const Path& device, bool replaces_data);
   friend void convert_to_luks2(const Path& header);
+  friend void widen_mapping(const std::string& name, const Path& device, const Secret& passphrase);
   struct Messages;
   static Volume open(const Path& path);
   Volume(Path path, crypt_device* device, std::unique_ptr<Messages> messages);
@@ -130,7 +131,10 @@ class Volume {
   std::unique_ptr<crypt_device, Free> device_;
 };
 
-// Unmaps; Error{busy} while it is in use.
+// The mapping of `device`, open and perhaps in use, gets all of the room that the header gives it;
+// while the volume is encrypted in place it has less. Throws Error{wrong_secret, io}.
+void widen_mapping(const std::string& name, const Path& device, const Secret& passphrase);
+// Unmaps; Error{busy} while it is in use. What an encryption in place has left beside it goes too.
 void deactivate(const std::string& name);
 // The mapping exists and is a dm-crypt (or, while re-encrypted, linear) device of LUKS `uuid`.
 bool is_mapping_of(const std::string& name, const std::string& uuid);

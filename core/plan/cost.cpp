@@ -39,6 +39,14 @@ std::uint64_t bytes_of(const VolumePlan& plan, const Device& device, const Polic
   return 0;
 }
 
+// Read or written until an encryption in place is mounted again: the file system is checked before
+// and after it is shrunk (mke2fs lays out a 64th of a device as inodes), the head is moved and the
+// header written.
+std::uint64_t bytes_out_of_use(const VolumePlan& plan, const Device& device) {
+  const std::uint64_t moved = plan.used_only ? device.content.used / 2 : 0;
+  return (plan.room == Room::shrink ? 3 * (plan.size / 64) + moved : 0) + 64 * mib;
+}
+
 std::chrono::seconds time_for(std::uint64_t bytes, const PlanOptions& options) {
   if (options.bytes_per_second <= 0) return std::chrono::seconds(0);
   const double seconds = static_cast<double>(bytes) / options.bytes_per_second;
@@ -150,11 +158,20 @@ void add_steps(VolumePlan& plan, const Device& device, const Policy& policy,
       add_room_steps(plan, device, options);
       plan.steps.emplace_back("move the first 16 MiB to the end; write the header to the head");
       add_table_step(plan, "; lines of /etc/fstab that name the device get the mapping instead");
-      plan.steps.push_back(fmt::format("encrypt the data ({})", cipher));
+      if (plan.online) {
+        plan.steps.push_back(
+            fmt::format("open it as /dev/mapper/{} and mount it again", plan.mapping));
+      }
+      plan.steps.push_back(
+          fmt::format("encrypt the data{} ({})", plan.online ? " while it is in use" : "", cipher));
       if (plan.room == Room::shrink) {
         plan.steps.emplace_back("let the file system grow to all of the volume");
       }
-      add_last_steps(plan, plan.mounts.empty() ? "" : " and mount it again");
+      if (plan.online) {
+        plan.steps.emplace_back("back up the header");
+      } else {
+        add_last_steps(plan, plan.mounts.empty() ? "" : " and mount it again");
+      }
       return;
     case Task::resume:
       plan.steps.emplace_back("repair what the cut left, by the header's own journal");
@@ -214,6 +231,7 @@ void add_cost(VolumePlan& plan, const Device& device, const Policy& policy,
               const PlanOptions& options) {
   plan.bytes = bytes_of(plan, device, policy);
   if (plan.bytes > 0) plan.estimate = time_for(plan.bytes, options);
+  if (plan.online) plan.out_of_use = time_for(bytes_out_of_use(plan, device), options);
   plan.risk = risk_of(plan.task);
   add_steps(plan, device, policy, options);
 }

@@ -61,6 +61,8 @@ Json json_of(const VolumePlan& volume) {
   if (volume.swap_active) out["swap_active"] = true;
   out["bytes"] = volume.bytes;
   out["estimate_seconds"] = volume.estimate.count();
+  if (volume.task == Task::encrypt_in_place) out["online"] = volume.online;
+  if (volume.online) out["out_of_use_seconds"] = volume.out_of_use.count();
   text("risk", volume.risk);
   if (!volume.steps.empty()) out["steps"] = valid(volume.steps);
   return out;

@@ -220,6 +220,7 @@ class Planner {
         obstacles.push_back(no_room_obstacle(device));
       }
       plan.used_only = spares_free_space(device, policy_);
+      plan.online = !options_.offline && !plan.mounts.empty() && device.kind != DeviceKind::file;
     }
     if (!obstacles.empty()) {
       refuse(plan, std::move(obstacles));

@@ -68,11 +68,13 @@ struct VolumePlan {
   std::string filesystem;           // format: "ext4", "none"
   std::string mount;                // format: mount point for fstab, "" for none
   std::vector<std::string> mounts;  // where it is mounted now
+  bool online = false;              // encrypt_in_place: it is in use while its data is encrypted
   bool swap_active = false;
   std::vector<std::string> recovery;  // kinds
   // What it costs.
   std::uint64_t bytes = 0;  // to read and write
   std::chrono::seconds estimate{0};
+  std::chrono::seconds out_of_use{0};  // of the estimate; online: until it is mounted again
   std::string risk;  // "none", "the data is rewritten in place", "what is on it is lost: nothing"
   std::vector<std::string> steps;  // one line each, in order
 };
@@ -92,6 +94,7 @@ struct PlanOptions {
   std::string today;                // "YYYY-MM-DD"
   std::vector<std::string> only;    // paths; empty: every volume
   bool unmount = false;             // obstacles that enroll --unmount takes away are none
+  bool offline = false;             // nothing is encrypted while it is in use
   double bytes_per_second = 200e6;  // of reading and writing in turn, for the estimates
   // What the machine and this program need to run: a file system that holds one of these is never
   // unmounted.

@@ -63,8 +63,11 @@ std::string work_text(const VolumePlan& volume, std::size_t columns) {
   }
   out += wrapped("  Risk: ", volume.risk, columns);
   out += wrapped("  Time: ",
-                 fmt::format("about {} for {} to read and write", human_duration(volume.estimate),
-                             human_size(volume.bytes)),
+                 fmt::format("about {} for {} to read and write{}", human_duration(volume.estimate),
+                             human_size(volume.bytes),
+                             volume.online ? fmt::format("; out of use for about {} of it",
+                                                         human_duration(volume.out_of_use))
+                                           : ""),
                  columns);
   return out + "\n";
 }

@@ -197,7 +197,7 @@ TEST_F(LuksTest, EncryptsAnExt4InPlaceAndKeepsItsFiles) {
 
   std::uint64_t last = 0;
   EXPECT_TRUE(
-      InPlaceEncryption::run(device, passphrase, [&](std::uint64_t done, std::uint64_t total) {
+      InPlaceEncryption::run(device, passphrase, "", [&](std::uint64_t done, std::uint64_t total) {
         EXPECT_GE(done, last);
         EXPECT_EQ(total, (128U << 20U) - header_bytes);
         last = done;
@@ -232,7 +232,7 @@ TEST_F(LuksTest, FinishesWhatWasCutOffBehindTheLastZone) {
   InPlaceEncryption::begin(header, device, passphrase, 0, 4096);
   install_header(header, device, true);
   const Path synced = folder / "synced";
-  InPlaceEncryption::run(device, passphrase, [&](std::uint64_t done, std::uint64_t total) {
+  InPlaceEncryption::run(device, passphrase, "", [&](std::uint64_t done, std::uint64_t total) {
     if (done == total) std::filesystem::copy_file(device, synced);
     return true;
   });
@@ -253,9 +253,9 @@ TEST_F(LuksTest, FinishesWhatWasCutOffBehindTheLastZone) {
   for (const Path& image : {synced, overwritten}) {
     EXPECT_EQ(last_zone(image), LastZone::encrypted);
     EXPECT_EQ(InPlaceEncryption::state(image), InPlaceEncryption::State::clean);
-    EXPECT_THROW(InPlaceEncryption::run(image, Secret::copy_of("other"), {}), Error);
+    EXPECT_THROW(InPlaceEncryption::run(image, Secret::copy_of("other"), "", {}), Error);
     EXPECT_EQ(last_zone(image), LastZone::encrypted);
-    EXPECT_TRUE(InPlaceEncryption::run(image, passphrase, {}));
+    EXPECT_TRUE(InPlaceEncryption::run(image, passphrase, "", {}));
     EXPECT_EQ(InPlaceEncryption::state(image), InPlaceEncryption::State::none);
     EXPECT_EQ(last_zone(image), LastZone::ahead);
     const auto done = read_header(image);

@@ -66,6 +66,18 @@ use_data() {
   done
 }
 
+# Writes while the volume is in use half-encrypted, until /run/enough is there. What is written is not looked at again:
+# it must only do no harm.
+write_meanwhile() {
+  until [[ -e /run/enough ]]; do
+    if grep -q '^/dev/mapper/data /srv/data ' /proc/mounts; then
+      head -c 3M /dev/urandom >/srv/data/scratch
+      sync /srv/data/scratch
+    fi
+    sleep 0.05
+  done
+}
+
 enroll_server() { volseal enroll --unmount --yes --recovery-key-dir "$keys" "$@"; }
 
 # --- where it stands -----------------------------------------------------------------------------
@@ -261,8 +273,8 @@ tell_volume_keys() {
 
 # --- one boot of an enrollment that is cut again and again ------------------------------------------
 
-# BRING_UP: yes, when the machine starts up, and is used, before somebody goes on. FREE_SPACE: policy. CUT_AT: before which step
-# tests/support/cut_here.cpp asks for the cut; none.
+# BRING_UP: yes, when the machine starts up, and is used, before somebody goes on. OFFLINE: yes, when it is not used while
+# the data is encrypted. FREE_SPACE: policy. CUT_AT: before which step tests/support/cut_here.cpp asks for the cut; none.
 cut_enrollment() {
   local begun at_once=()
   dmesg -n 1
@@ -278,11 +290,14 @@ cut_enrollment() {
     at_once=(--jobs 1)
     echo "$BUILD/tests/support/libvolseal_cut_here.so" >/etc/ld.so.preload
   fi
+  if [[ ${OFFLINE:-no} == yes ]]; then at_once+=(--offline); else write_meanwhile & fi
   begun=${EPOCHREALTIME//[.,]/}
   echo "ENROLLMENT BEGINS"
   enroll_server "${at_once[@]}" || fail "enroll ends with status $?"
   echo "ENROLLMENT took $(((${EPOCHREALTIME//[.,]/} - begun) / 1000)) ms"
   rm -rf /run/cut
+  touch /run/enough
+  wait
   check_end
   where_plaintext_is_gone >/window/gone
   tell_volume_keys

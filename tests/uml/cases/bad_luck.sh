@@ -77,6 +77,24 @@ phase_1() {
   finishes $device sda-crypt
   cryptsetup close sda-crypt
 
+  echo "== the same, of a volume that is in use meanwhile"
+  wipefs -qa $device
+  : >/etc/crypttab
+  fill $device
+  mkdir -p /srv/used
+  mount $device /srv/used
+  echo 2 >/sys/bus/pseudo/drivers/scsi_debug/opts
+  echo 3 >/proc/sys/vm/drop_caches
+  fails 4 'sda' enroll --unmount $device
+  # Nobody waits for it for ever: what can be read is read, and it can be unmounted.
+  timeout 60 cat /srv/used/folder*/* >/run/read 2>/run/unread || test $? != 124
+  echo 0 >/sys/bus/pseudo/drivers/scsi_debug/opts
+  expect_status 5 enroll $device
+  expect_status 0 enroll --unmount $device
+  expect_equal "$(checksums /srv/used)" "$(cat /run/sums)" "the files of $device differ"
+  umount /srv/used
+  cryptsetup close sda-crypt
+
   echo "== it turns read-only when the data is about to be rewritten, the policy and the clock change after"
   device=$(disk data)
   fill "$device"

@@ -43,14 +43,14 @@ phase_4() {
   fail "the power was not cut"
 }
 
-# As after an unattended boot: it is open and in use, with the files that it always had. It is taken out
-# of use to go on, and put back.
+# As after an unattended boot: it is open and in use, with the files that it always had. Whoever wants the rest offline
+# has it taken out of use to go on, and put back.
 phase_5() {
   expect_status 0 volseal unlock --all
   mount /dev/mapper/data /srv
   expect_equal "$(checksums /srv)" "$(recall sums)" "the files differ while it is half encrypted"
-  expect_status 5 volseal enroll --yes --recovery-key-dir /var/lib/volseal/keys "$(disk data)"
-  expect_status 0 volseal enroll --unmount --yes --recovery-key-dir /var/lib/volseal/keys "$(disk data)"
+  expect_status 5 volseal enroll --offline --yes --recovery-key-dir /var/lib/volseal/keys "$(disk data)"
+  expect_status 0 volseal enroll --offline --unmount --yes --recovery-key-dir /var/lib/volseal/keys "$(disk data)"
   mountpoint /srv
   expect_equal "$(grep -c '"enroll.finish"' /var/lib/volseal/audit.log)" 2 "one refusal and one end"
   expect_equal "$(checksums /srv)" "$(recall sums)" "the files differ"
