@@ -125,6 +125,13 @@ class EnrollRun {
     for (std::string& name : plan_options.only) {
       if (is_image(name)) name = std::filesystem::canonical(name).native();
     }
+    // With its disk failing, or held by others, a volume may not even look like one just now.
+    std::erase_if(plan_options.only, [&](const std::string& name) {
+      return std::ranges::any_of(executor_.journal().unfinished(), [&](const JournalEntry& entry) {
+        return entry.plan.path == name;
+      });
+    });
+    if (!options_.volumes.empty() && plan_options.only.empty()) return status_;
     plan_options.unmount = options_.unmount;
     plan_options.offline = options_.offline;
     // What this run itself needs is not unmounted.

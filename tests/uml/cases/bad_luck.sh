@@ -93,7 +93,7 @@ phase_1() {
   expect_status 0 enroll --unmount $device
   expect_equal "$(checksums /srv/used)" "$(cat /run/sums)" "the files of $device differ"
   umount /srv/used
-  cryptsetup close sda-crypt
+  cryptsetup close srv-used
 
   echo "== it turns read-only when the data is about to be rewritten, the policy and the clock change after"
   device=$(disk data)

@@ -5,7 +5,7 @@
 # disk: blank 96M
 # disk: pv 256M
 # disk: swap 64M
-# timeout: 240
+# timeout: 480
 
 tell() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
