@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/handle.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -136,6 +137,13 @@ bool run_apart(const Secret& secret, const Work& work, const GoOn& go_on) {
         throw Error(message.code, std::string(message.text.data()));
     }
   }
+}
+
+void keep_only(int fd) {
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int stream = 0; stream < 3 && null >= 0; ++stream) ::dup2(null, stream);
+  if (fd > 3) ::close_range(3, static_cast<unsigned>(fd) - 1, 0);
+  ::close_range(static_cast<unsigned>(fd) + 1, ~0U, 0);
 }
 
 }  // namespace volseal

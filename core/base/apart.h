@@ -20,4 +20,9 @@ using GoOn = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 bool run_apart(const Secret& secret, const std::function<bool(const Secret&, const GoOn&)>& work,
                const GoOn& go_on);
 
+// For a process that was forked and may outlive its parent: nothing of the parent's stays open but
+// `fd`, or whoever reads the parent's output would wait for the end of this one. Standard streams
+// lead to /dev/null.
+void keep_only(int fd);
+
 }  // namespace volseal

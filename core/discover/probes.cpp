@@ -1,9 +1,9 @@
 #include "core/discover/probes.h"
 
+#include "core/base/apart.h"
 #include "core/base/error.h"
 #include "core/base/handle.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -88,15 +88,6 @@ class Stuck {
 Stuck& stuck() {
   static Stuck all;
   return all;
-}
-
-// Nothing of the parent's stays open in a process that may outlive it: whoever reads its output
-// would wait for the end of it.
-void keep_only(int socket) {
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int fd = 0; fd < 3 && null >= 0; ++fd) ::dup2(null, fd);
-  if (socket > 3) ::close_range(3, static_cast<unsigned>(socket) - 1, 0);
-  ::close_range(static_cast<unsigned>(socket) + 1, ~0U, 0);
 }
 
 // In the child: never returns.

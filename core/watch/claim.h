@@ -7,11 +7,7 @@
 #include "core/base/file.h"
 #include "core/base/handle.h"
 
-#include <chrono>
 #include <cstdint>
-#include <map>
-#include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -51,17 +47,5 @@ std::string make_writable(const ClaimJob& job);
 
 // Somebody has made it writable by hand.
 bool is_writable(int fd);
-
-// Claims several at once. A device that does not answer is waited for no longer than `patience`;
-// its claim goes on, and is handed out by a later call.
-class Claims {
- public:
-  std::map<DeviceId, Claimed> take(const std::vector<ClaimJob>& jobs,
-                                   std::chrono::milliseconds patience);
-
- private:
-  struct Pending;
-  std::map<DeviceId, std::shared_ptr<Pending>> pending_;
-};
 
 }  // namespace volseal

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/watch/book.h"
+#include "core/watch/claims.h"
 #include "core/watch/ruling.h"
 
 #include <chrono>
