@@ -7,16 +7,22 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/base/file.h"
+#include "core/deny/deny.h"
 #include "core/watch/book.h"
 #include "core/watch/sysfs_acts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <chrono>
+#include <cstdio>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -32,26 +38,58 @@ struct QuarantineOptions {
   std::string reason;
 };
 
+constexpr std::string_view block_folder = "/sys/class/block";
+
+// As the kernel has it; nothing where it is gone.
+std::optional<DeviceNumber> number_of(const std::string& name) {
+  const auto text = read_file_if_any(Path(block_folder) / name / "dev", 64);
+  DeviceNumber number;
+  if (!text || std::sscanf(text->c_str(), "%u:%u", &number.major, &number.minor) != 2)
+    return std::nullopt;
+  return number;
+}
+
+// In words for people: what keeps it.
+std::string keepers_of(const Held& held, bool watched, const Denied& denied) {
+  std::string text = "read-only";
+  if (watched) text += ", claimed";
+  const auto number = number_of(held.id.name);
+  if (number && denied.numbers.contains(*number))
+    text += fmt::format(", denied by the kernel ({})", fmt::join(denied.by, ", "));
+  return text;
+}
+
 int list_quarantine(const QuarantineOptions& options) {
   const std::vector<Held> all = Book().held();
+  const Denied denied = what_is_denied();
   const bool watched = FileLock::holder(Book().lock()).has_value();
   if (options.json) {
     Json list = Json::array();
-    for (const Held& held : all) list.push_back(Json::parse(to_json(held)));
-    const Json json = {
-        {"schema", "volseal-quarantines/1"}, {"watched", watched}, {"devices", std::move(list)}};
+    for (const Held& held : all) {
+      Json one = Json::parse(to_json(held));
+      const auto number = number_of(held.id.name);
+      one["denied"] = number && denied.numbers.contains(*number);
+      list.push_back(std::move(one));
+    }
+    const Json json = {{"schema", "volseal-quarantines/1"},
+                       {"watched", watched},
+                       {"denied_by", denied.by},
+                       {"devices", std::move(list)}};
     print_out(json.dump(1, ' ', true) + "\n");
     return exit_status::good;
   }
   std::string text;
   for (const Held& held : all) {
-    text += fmt::format("{}  since {}  {}{}  {}\n", escaped(held.path), escaped(held.since),
+    text += fmt::format("{}  since {}  {}{}  {}\n  {}\n", escaped(held.path), escaped(held.since),
                         held.rule.empty() ? "" : "rule " + escaped(held.rule) + ": ",
-                        escaped(held.reason, 200), escaped(held.from, 200));
+                        escaped(held.reason, 200), escaped(held.from, 200),
+                        keepers_of(held, watched, denied));
   }
   if (all.empty()) text = "nothing is in quarantine\n";
-  if (!all.empty() && !watched)
+  if (!all.empty() && !watched && denied.by.empty())
     text += "no watch runs: they are read-only, and nothing keeps them from being mounted\n";
+  else if (!all.empty() && !watched)
+    text += "no watch runs: nobody looks after what is plugged in now\n";
   print_out(text);
   return exit_status::good;
 }
@@ -80,7 +118,7 @@ std::string who_of(const Actor& actor) {
 // Without a watch nobody else does it.
 void give_back(const Book& book, const Held& held) {
   ClaimJob job{.id = held.id, .node = "/dev/" + held.id.name};
-  const Path folder = Path("/sys/class/block") / held.id.name;
+  const Path folder = Path(block_folder) / held.id.name;
   std::vector<std::string> names = {held.id.name};
   std::error_code error;
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
@@ -89,6 +127,11 @@ void give_back(const Book& book, const Held& held) {
     names.emplace_back(at->path().filename().native());
     job.parts.emplace_back("/dev/" + names.back());
   }
+  std::set<DeviceNumber> numbers;
+  for (const std::string& name : names) {
+    if (const auto number = number_of(name)) numbers.insert(*number);
+  }
+  allow_again(numbers);
   if (const std::string problem = make_writable(job); !problem.empty())
     throw Error(Code::io, "release {}: {}", escaped(held.path), problem);
   book.clear(held.id);

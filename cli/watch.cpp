@@ -8,6 +8,7 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/deny/deny.h"
 #include "core/discover/discover.h"
 #include "core/watch/learn.h"
 #include "core/watch/warden.h"
@@ -21,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -50,14 +52,25 @@ std::string day_after(int days) {
                      static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
 }
 
+// Longer than a look takes, and what is done after it.
+constexpr std::chrono::minutes enough_to_look{5};
+
+// What is in quarantine is still looked at.
+void pass_to_look() {
+  pass_the_denial(enough_to_look);
+}
+
 // The others wait for one that does not answer, once.
 constexpr std::chrono::seconds patience_with_a_disk{5};
 
 Sighting look_at_machine(const Hint& hint, const Policy& policy) {
   Sighting now;
   // Not even for a moment: who has just plugged in a disk may be about to mount or format it.
-  now.graph = scan(
-      {.claim = false, .patience = patience_with_a_disk, .known = hint.known, .again = hint.again});
+  now.graph = scan({.claim = false,
+                    .patience = patience_with_a_disk,
+                    .before_reading = pass_to_look,
+                    .known = hint.known,
+                    .again = hint.again});
   now.coverage = judge(now.graph, policy, today());
   // Devices come and go; the rest is for the report.
   std::erase_if(now.coverage.volumes,
@@ -147,7 +160,12 @@ class Watchman {
     std::optional<FileLock> lock;
     warden_ = make_warden();
     const Book book;
-    if (!preview_) lock.emplace(book.lock());
+    if (!preview_) {
+      lock.emplace(book.lock());
+      deny_.emplace();
+      if (!deny_->problem().empty())
+        log::note("the kernel cannot deny opens of what is in quarantine: {}", deny_->problem());
+    }
     set_first_moment(book);
     const Waker waker;
     for (const int fd : {warden_->fd(), alarms_.fd(), work_.fd()}) waker.add(fd);
@@ -176,6 +194,10 @@ class Watchman {
     options.preview = preview_;
     options.escape = escape_;
     options.start = [this](Response response, const std::string& node) { start(response, node); };
+    options.deny = [this](const std::set<DeviceNumber>& numbers) {
+      return deny_ ? deny_->set(numbers) : Deny::Change{};
+    };
+    options.before_opening = pass_to_look;
     options.is_busy = [this](const std::string& node) { return work_.is_about(node); };
     return std::make_unique<Warden>(std::move(options));
   }
@@ -229,7 +251,13 @@ class Watchman {
                           {"policy_digest", policy_.digest},
                           {"otherwise", std::string(to_string(policy_.watch.otherwise))},
                           {"escape", escape_},
+                          {"kernel_denies", kernel_denies()},
                           {"dry_run", preview_ ? "yes" : "no"}});
+  }
+
+  std::string kernel_denies() const {
+    if (!deny_) return "no";
+    return deny_->problem().empty() ? "yes" : "no: " + deny_->problem();
   }
 
   void account(const WatchSummary& summary) {
@@ -255,6 +283,7 @@ class Watchman {
   Errands alarms_{4};
   Errands work_{1};
   WatchTeller teller_;
+  std::optional<Deny> deny_;
   std::unique_ptr<Warden> warden_;
   std::map<Verdict, std::size_t> volumes_;
 };

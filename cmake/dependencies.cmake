@@ -7,6 +7,7 @@ find_package(CLI11 REQUIRED)
 find_package(Threads REQUIRED)
 
 pkg_check_modules(CRYPTSETUP REQUIRED IMPORTED_TARGET libcryptsetup>=2.6)
+pkg_check_modules(BPF REQUIRED IMPORTED_TARGET libbpf>=1.1)
 pkg_check_modules(BLKID REQUIRED IMPORTED_TARGET blkid)
 pkg_check_modules(MOUNT REQUIRED IMPORTED_TARGET mount)
 pkg_check_modules(EXT2FS REQUIRED IMPORTED_TARGET ext2fs)

@@ -8,6 +8,7 @@
 #include "core/device/device.h"
 
 #include <chrono>
+#include <functional>
 #include <set>
 #include <string>
 
@@ -27,6 +28,8 @@ struct ScanOptions {
   bool sample = false;
   // What a device that sleeps needs to wake up, and more. One that takes longer is unreadable.
   std::chrono::milliseconds patience{20'000};
+  // Called in the process that reads devices, before it opens the first.
+  std::function<void()> before_reading;
   // An earlier graph of this machine. What is on a device is then taken from there instead of being
   // read again, if it is the same device with the same size and table, could be read then, and
   // neither it nor anything below it is in `again`. So idle disks may sleep on.

@@ -331,7 +331,8 @@ std::vector<Probe> probe_apart(const std::vector<ProbeJob>& jobs, milliseconds p
   return Apart(jobs, patience, function).run();
 }
 
-std::vector<Probe> probe_all(const std::vector<ProbeJob>& jobs, milliseconds patience) {
+std::vector<Probe> probe_all(const std::vector<ProbeJob>& jobs, milliseconds patience,
+                             const std::function<void()>& before) {
   std::vector<Probe> found(jobs.size());
   std::vector<ProbeJob> apart;
   std::vector<std::size_t> places;
@@ -343,8 +344,12 @@ std::vector<Probe> probe_all(const std::vector<ProbeJob>& jobs, milliseconds pat
       found[i] = probe(jobs[i].node, jobs[i].options);
     }
   }
-  std::vector<Probe> read = probe_apart(
-      apart, patience, [](const ProbeJob& job) { return probe(job.node, job.options); });
+  // Of each process that is forked its own, still unused.
+  std::once_flag first;
+  std::vector<Probe> read = probe_apart(apart, patience, [&](const ProbeJob& job) {
+    if (before) std::call_once(first, before);
+    return probe(job.node, job.options);
+  });
   for (std::size_t i = 0; i < places.size(); ++i) found[places[i]] = std::move(read[i]);
   return found;
 }

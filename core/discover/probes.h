@@ -22,9 +22,10 @@ struct ProbeJob {
 
 // One Probe a job, in their order. A device that has not answered within `patience` of its turn (a
 // fifth of it, if it is slow) is unreadable, and so is one of which an earlier call still waits.
-// Jobs whose node is no block device are done here. Up to 16 devices are read at once. Throws
-// Error{io} where no process can be started.
-std::vector<Probe> probe_all(const std::vector<ProbeJob>& jobs, std::chrono::milliseconds patience);
+// Jobs whose node is no block device are done here. Up to 16 devices are read at once; `before` is
+// called once in each process that does. Throws Error{io} where no process can be started.
+std::vector<Probe> probe_all(const std::vector<ProbeJob>& jobs, std::chrono::milliseconds patience,
+                             const std::function<void()>& before = {});
 
 // The same with another probe than probe(), for tests of what goes wrong.
 using ProbeFunction = std::function<Probe(const ProbeJob&)>;

@@ -228,7 +228,7 @@ class Scan {
       jobs.back().slow = before != nullptr && before->content.kind == ContentKind::unreadable &&
                          !options_.again.contains(graph_[at].name);
     }
-    std::vector<Probe> found = probe_all(jobs, options_.patience);
+    std::vector<Probe> found = probe_all(jobs, options_.patience, options_.before_reading);
     for (std::size_t i = 0; i < to_read.size(); ++i) take(to_read[i], std::move(found[i]));
   }
 

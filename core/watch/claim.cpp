@@ -76,6 +76,11 @@ std::string make_writable(const ClaimJob& job) {
   return "";
 }
 
+void read_partitions_again(const ClaimJob& job) {
+  const UniqueFd fd = open_node(job.node);
+  if (fd && is_device(fd.get(), job.id)) (void)::ioctl(fd.get(), BLKRRPART);
+}
+
 bool is_writable(int fd) {
   int read_only = 1;
   return ::ioctl(fd, BLKROGET, &read_only) == 0 && read_only == 0;

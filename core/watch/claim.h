@@ -45,6 +45,9 @@ Claimed claim(const ClaimJob& job);
 // The opposite of BLKROSET, for the device and its partitions. "", or why not.
 std::string make_writable(const ClaimJob& job);
 
+// The kernel looks for partitions once more. Nothing happens where any is in use.
+void read_partitions_again(const ClaimJob& job);
+
 // Somebody has made it writable by hand.
 bool is_writable(int fd);
 

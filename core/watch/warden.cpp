@@ -51,6 +51,14 @@ std::optional<DeviceIndex> find_id(const DeviceGraph& graph, const DeviceId& id)
   return std::nullopt;
 }
 
+Claims::Function claim_after(const std::function<void()>& before) {
+  if (!before) return claim;
+  return [before](const ClaimJob& job) {
+    before();
+    return claim(job);
+  };
+}
+
 std::string node_name(std::string name) {
   std::ranges::replace(name, '!', '/');
   return name;
@@ -66,7 +74,10 @@ DeviceId id_of(const DeviceGraph& graph, DeviceIndex at) {
           .diskseq = of_disk ? graph[device.below.front()].diskseq : device.diskseq};
 }
 
-Warden::Warden(WardenOptions options) : options_(std::move(options)), book_(options_.run) {
+Warden::Warden(WardenOptions options)
+    : options_(std::move(options)),
+      book_(options_.run),
+      claims_(claim_after(options_.before_opening)) {
   if (options_.preview) return;
   book_.prepare();
   released_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -137,9 +148,13 @@ void Warden::act(const Sighting& seen, const Policy& policy, std::string_view to
     const std::vector<Custody> wanted = custodies(seen, decisions);
     std::set<DeviceId> ids;
     for (const Custody& custody : wanted) ids.insert(id_of(seen.graph, custody.device));
+    if (options_.before_opening) options_.before_opening();
+    // Before anything is given back, and before a new disk suffers for one that had its number.
+    deny(seen, ids, findings);
     let_go(seen, ids);
     clear_disks(seen, decisions);
     take(seen, wanted);
+    deny(seen, ids, findings);
     keep_closed(seen, findings);
   }
   std::vector<Outcome> outcomes;
@@ -265,6 +280,42 @@ void Warden::take(const Sighting& seen, const std::vector<Custody>& wanted) {
   }
 }
 
+// What is held and is to stay so, nobody opens.
+void Warden::deny(const Sighting& seen, const std::set<DeviceId>& ids,
+                  std::vector<Finding>& findings) {
+  if (!options_.deny) return;
+  std::map<DeviceNumber, DeviceIndex> there;
+  std::map<DeviceNumber, DeviceIndex> disks;  // by what is to be denied of them
+  std::set<DeviceNumber> numbers;
+  for (DeviceIndex at = 0; at < seen.graph.devices.size(); ++at) {
+    const Device& device = seen.graph[at];
+    there.emplace(DeviceNumber{.major = device.major, .minor = device.minor}, at);
+    const DeviceId id = id_of(seen.graph, at);
+    if (!held_.contains(id) || !ids.contains(id)) continue;
+    std::vector<DeviceIndex> places = partitions_of(seen.graph, at);
+    places.push_back(at);
+    for (const DeviceIndex place : places) {
+      const Device& part = seen.graph[place];
+      numbers.insert({.major = part.major, .minor = part.minor});
+      disks.emplace(DeviceNumber{.major = part.major, .minor = part.minor}, at);
+    }
+  }
+  const Deny::Change change = options_.deny(numbers);
+  for (const DeviceNumber& number : change.freed) {
+    const auto at = there.find(number);
+    if (at == there.end() || held_.contains(id_of(seen.graph, at->second))) continue;
+    // Another disk by now, whose partitions the kernel was not allowed to look for.
+    if (!seen.graph[at->second].below.empty()) continue;
+    read_partitions_again(job_of(seen.graph, at->second));
+  }
+  std::set<DeviceIndex> broken;
+  for (const DeviceNumber& number : change.broken) broken.insert(disks.at(number));
+  for (const DeviceIndex at : broken) {
+    ++broken_;
+    tell_broken(seen, at, "the kernel no longer denied it; it does again", findings);
+  }
+}
+
 void Warden::keep_closed(const Sighting& seen, std::vector<Finding>& findings) {
   for (const auto& [id, entry] : held_) {
     if (!entry.claim || !is_writable(entry.claim.get())) continue;
@@ -273,15 +324,21 @@ void Warden::keep_closed(const Sighting& seen, std::vector<Finding>& findings) {
     ++broken_;
     const auto at = find_id(seen.graph, id);
     if (!at) continue;
-    for (const VolumeVerdict& volume : seen.coverage.volumes) {
-      const std::vector<DeviceIndex> below = seen.graph.closure_below(volume.device);
-      if (std::ranges::find(below, *at) == below.end()) continue;
-      Finding finding = finding_of(Happening::changed, seen, volume);
-      finding.noticed_by = "check";
-      finding.changes = {fmt::format("its quarantine was broken by hand: it was made writable{}",
-                                     closed ? "; it is read-only again" : "")};
-      findings.push_back(std::move(finding));
-    }
+    tell_broken(seen, *at,
+                fmt::format("it was made writable{}", closed ? "; it is read-only again" : ""),
+                findings);
+  }
+}
+
+void Warden::tell_broken(const Sighting& seen, DeviceIndex at, const std::string& how,
+                         std::vector<Finding>& findings) {
+  for (const VolumeVerdict& volume : seen.coverage.volumes) {
+    const std::vector<DeviceIndex> below = seen.graph.closure_below(volume.device);
+    if (std::ranges::find(below, at) == below.end()) continue;
+    Finding finding = finding_of(Happening::changed, seen, volume);
+    finding.noticed_by = "check";
+    finding.changes = {fmt::format("its quarantine was broken by hand: {}", how)};
+    findings.push_back(std::move(finding));
   }
 }
 

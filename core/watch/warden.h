@@ -4,6 +4,7 @@
 // claim that failed or a watch that was killed is made good at the next.
 #pragma once
 
+#include "core/deny/deny.h"
 #include "core/watch/book.h"
 #include "core/watch/claims.h"
 #include "core/watch/ruling.h"
@@ -30,6 +31,10 @@ struct WardenOptions {
   std::function<void(Response, const std::string& node)> start;
   // Whether that is still at work.
   std::function<bool(const std::string& node)> is_busy;
+  // The kernel is to deny these and no others. Must not throw. Nothing: it cannot.
+  std::function<Deny::Change(const std::set<DeviceNumber>&)> deny;
+  // Called in each process that opens devices, before it does: the kernel must not deny them to it.
+  std::function<void()> before_opening;
 };
 
 class Warden {
@@ -76,7 +81,10 @@ class Warden {
   void let_go(const Sighting& seen, const std::set<DeviceId>& wanted);
   void give_back(const Sighting& seen, const DeviceId& id);
   void take(const Sighting& seen, const std::vector<Custody>& wanted);
+  void deny(const Sighting& seen, const std::set<DeviceId>& ids, std::vector<Finding>& findings);
   void keep_closed(const Sighting& seen, std::vector<Finding>& findings);
+  void tell_broken(const Sighting& seen, DeviceIndex at, const std::string& how,
+                   std::vector<Finding>& findings);
   Outcome outcome_of(const Sighting& seen, const VolumeVerdict& volume, const Ruling& decision);
   Outcome of_custody(const Sighting& seen, DeviceIndex at, const Ruling& decision) const;
   void tell(const Sighting& seen, const std::vector<Outcome>& outcomes,

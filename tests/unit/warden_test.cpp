@@ -16,6 +16,8 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <utility>
 
 namespace volseal {
 namespace {
@@ -351,6 +353,46 @@ TEST(WardenTest, WhatCannotBeHeldIsSaidAndWhatChangesLaterIsAFindingOfItsOwn) {
   EXPECT_EQ(findings[0].action, "allow");
   EXPECT_EQ(findings[0].why, "released by me: mine");
   EXPECT_FALSE(needs_attention(findings[0]));
+}
+
+// Held by an earlier watch, and not claimed anew: the node is none here.
+TEST(WardenTest, TheKernelDeniesWhatIsHeldAndNothingElse) {
+  const Folder folder;
+  Sighting seen = three_disks();
+  seen.graph.devices[1].major = seen.graph.devices[3].major = 8;
+  seen.graph.devices[1].minor = 1;
+  seen.graph.devices[3].minor = 16;
+  const Book book(folder / "run");
+  book.prepare();
+  book.hold({.id = {.name = "sda", .diskseq = 1}});
+  book.hold({.id = {.name = "sdb", .diskseq = 2}});
+  WardenOptions options = options_in(folder);
+  std::vector<std::set<DeviceNumber>> wanted;
+  Deny::Change change;
+  options.deny = [&](const std::set<DeviceNumber>& numbers) {
+    wanted.push_back(numbers);
+    return std::exchange(change, {});
+  };
+  Warden warden(options);
+  std::vector<Finding> findings;
+  const Policy policy = parse_policy(deny_last, "p");
+  warden.act(seen, policy, "2030-01-01", findings);
+  // The first disk with both of its partitions; the second of them has no number of its own here.
+  EXPECT_EQ(wanted.back(), (std::set<DeviceNumber>{{0, 0}, {8, 1}, {8, 16}}));
+
+  change.broken = {{8, 16}};
+  findings.clear();
+  warden.act(seen, policy, "2030-01-01", findings);
+  ASSERT_THAT(findings, SizeIs(1));
+  EXPECT_EQ(findings[0].volume.name, "sdb");
+  EXPECT_THAT(findings[0].changes, ElementsAre(HasSubstr("broken by hand: the kernel no longer")));
+  EXPECT_EQ(warden.broken(), 1U);
+
+  // It is free before anything is given back.
+  book.release({.name = "sdb", .diskseq = 2}, {.reason = "mine", .who = "me", .when = ""});
+  wanted.clear();
+  warden.act(seen, policy, "2030-01-01", findings);
+  EXPECT_EQ(wanted.front(), (std::set<DeviceNumber>{{0, 0}, {8, 1}}));
 }
 
 TEST(WardenTest, ABlankDiskIsEnrolledOnceAndDeniedWhereThatFails) {
