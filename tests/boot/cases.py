@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 
+import tpm_thief
 from run_case import expect
 
 # What every boot that gets so far leaves to look at.
@@ -18,6 +19,11 @@ for disk in /dev/ubda /dev/ubdb /dev/ubdc /dev/ubdd; do
   [ "$status" = 7 ] || { echo "volseal unlock --test $disk: exit status $status"; exit 1; }
 done
 tpm2_pcrread sha256:15 | grep -q '0x0*[1-9A-F]' || { echo "the latch is open"; exit 1; }
+"""
+# Nor to somebody who goes through the TPM's commands by hand: see can_steal.
+NOTHING_IS_STOLEN = """
+if /run/window/steal/steal >/run/window/steal.log 2>&1; then echo "tpm2-tools unseal it"; exit 1; fi
+grep -q 'Esys_Unseal(0x99D)' /run/window/steal.log # TPM_RC_POLICY_FAIL, session 1
 """
 CONTENTS = """
 for n in 1 2 3; do
@@ -247,6 +253,13 @@ def pin_locked(server):
     expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
 
 
+def can_steal(server, disk):
+    """Gives what is run in the guest the parts of that disk's secret, and shows that in an approved boot, before the latch
+    closes, they suffice."""
+    folder = tpm_thief.prepare(server, disk)
+    server.with_tpm(lambda environment: server.run(folder / "steal", env=environment))
+
+
 def plant_root(server):
     """A root of the attacker's: same UUID, own passphrase. It holds the same files, so that it boots in this test."""
     disk = server.own_disk("root")
@@ -265,8 +278,9 @@ def plant_root(server):
 @case
 def planted_root(server):
     """The root is the attacker's: he may boot it, but no data volume is open in it and the TPM gives nothing away."""
+    can_steal(server, server.disks["data1"])
     plant_root(server)
-    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED,
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED + NOTHING_IS_STOLEN,
                 answers=[("Recovery key or passphrase of root", "evil passphrase\n")])
     server.shown("the TPM did not open the root: the volume has no volseal-tpm2 token")
     expect(opened(server.report()) == {"root": "passphrase"}, f"opened: {opened(server.report())}")
@@ -288,11 +302,12 @@ def planted_root_with_token(server):
 @case
 def planted_root_with_group(server):
     """The same, sealed by the attacker to this very TPM: it opens, but vouches for no volume of another secret."""
+    can_steal(server, server.disks["data1"])
     disk, _ = plant_root(server)
     state = server.work / "evil-state"
     server.with_tpm(lambda environment: server.run(server.build / "cli/volseal", "--state", state, "protector", "add", "tpm",
                                                    disk, "--key-file", server.work / "evil", env=environment))
-    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED)
+    server.boot(KEEP_REPORT + NOTHING_IS_RELEASED + NOTHING_IS_STOLEN)
     expect(opened(server.report()) == {"root": "tpm"}, f"opened: {opened(server.report())}")
     expect(outcome(server.report(), "data1") == ["unavailable"], f"data1: {outcome(server.report(), 'data1')}")
 
