@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/luks/argon2_turn.h"
 #include "core/luks/header.h"
 
 #include <libcryptsetup.h>
@@ -212,6 +213,7 @@ std::vector<int> Volume::keyslots() const {
 
 int Volume::add_first_keyslot(const Secret& passphrase, Stretch stretch) {
   set_stretch(device_.get(), stretch);
+  const Argon2Turn turn;
   const int slot = crypt_keyslot_add_by_volume_key(device_.get(), CRYPT_ANY_SLOT, nullptr, 0,
                                                    passphrase.chars(), passphrase.size());
   if (slot < 0) fail(slot, "add the first keyslot to");
@@ -220,6 +222,7 @@ int Volume::add_first_keyslot(const Secret& passphrase, Stretch stretch) {
 
 int Volume::add_keyslot(const Secret& existing, const Secret& added, Stretch stretch) {
   set_stretch(device_.get(), stretch);
+  const Argon2Turn turn;
   const int slot = crypt_keyslot_add_by_passphrase(device_.get(), CRYPT_ANY_SLOT, existing.chars(),
                                                    existing.size(), added.chars(), added.size());
   if (slot < 0) fail(slot, "add a keyslot to");
@@ -235,7 +238,8 @@ void Volume::remove_keyslot(int slot) {
 std::optional<int> Volume::opens_with(const Secret& passphrase, std::optional<int> slot) const {
   messages_->last.clear();
   const int r = crypt_activate_by_passphrase(device_.get(), nullptr, slot.value_or(CRYPT_ANY_SLOT),
-                                             passphrase.chars(), passphrase.size(), 0);
+                                             passphrase.chars(), passphrase.size(),
+                                             CRYPT_ACTIVATE_SERIALIZE_MEMORY_HARD_PBKDF);
   if (r >= 0) return r;
   // -ENOENT: that keyslot is empty.
   if (r == -EPERM || r == -ENOENT) return std::nullopt;
@@ -352,7 +356,7 @@ void Volume::refuse_unsafe() const {
 
 int Volume::activate(const std::string& name, const Secret& passphrase,
                      const ActivateOptions& options, std::optional<int> slot) {
-  std::uint32_t flags = 0;
+  std::uint32_t flags = CRYPT_ACTIVATE_SERIALIZE_MEMORY_HARD_PBKDF;
   if (options.read_only) flags |= CRYPT_ACTIVATE_READONLY;
   if (options.discard) flags |= CRYPT_ACTIVATE_ALLOW_DISCARDS;
   if (options.no_read_workqueue) flags |= CRYPT_ACTIVATE_NO_READ_WORKQUEUE;

@@ -8,6 +8,10 @@
 #include "tests/support/image.h"
 
 #include <gmock/gmock.h>
+#include <sys/file.h>
+
+#include <atomic>
+#include <thread>
 
 namespace volseal {
 namespace {
@@ -74,6 +78,68 @@ TEST_F(LuksTest, AFormattedVolumeOpensAndItsHeaderReadsBack) {
   EXPECT_EQ(header->segments[0].offset, header_bytes);
   EXPECT_EQ(header->keyslots[0].pbkdf, "pbkdf2");
   EXPECT_EQ(header->keyslots[0].cost, 1000U);
+}
+
+// As systemd-cryptsetup holds it while it stretches a passphrase.
+class OthersTurn {
+ public:
+  OthersTurn() {
+    std::filesystem::create_directories(folder);
+    lock_ = open_file(file, O_RDWR | O_CREAT);
+    EXPECT_EQ(::flock(lock_.get(), LOCK_EX), 0);
+  }
+
+  // Returns once `ended`, or somebody waits for the lock.
+  bool is_waited_for(const std::atomic<bool>& ended) const {
+    struct stat status{};
+    EXPECT_EQ(::fstat(lock_.get(), &status), 0);
+    const std::string inode = ":" + std::to_string(status.st_ino) + " ";
+    while (!ended) {
+      std::istringstream locks(read_file("/proc/locks"));
+      for (std::string line; std::getline(locks, line);) {
+        if (line.contains("-> FLOCK") && line.contains(inode)) return true;
+      }
+      std::this_thread::yield();
+    }
+    return false;
+  }
+
+  void end() {
+    std::filesystem::remove(file);
+    lock_.reset();
+  }
+
+ private:
+  static constexpr const char* folder = "/run/cryptsetup";
+  static constexpr const char* file = "/run/cryptsetup/LN_memory-hard-access";
+  UniqueFd lock_;
+};
+
+TEST_F(LuksTest, OneArgon2AtATime) {
+  const Path device = formatted(64);
+  write_file(folder / "key", passphrase.view());
+  write_file(folder / "typed", "a passphrase");
+  run_or_throw({"cryptsetup", "luksAddKey", "--pbkdf", "argon2id", "--pbkdf-memory", "65536",
+                "--pbkdf-force-iterations", "4", "--key-file", (folder / "key").native(),
+                device.native(), (folder / "typed").native()});
+  const auto waits = [&](const std::function<void()>& work) {
+    OthersTurn others;
+    std::atomic<bool> ended = false;
+    std::jthread thread([&] {
+      work();
+      ended = true;
+    });
+    const bool waited = others.is_waited_for(ended);
+    others.end();
+    thread.join();
+    return waited;
+  };
+  EXPECT_TRUE(waits(
+      [&] { EXPECT_EQ(Volume::load(device).opens_with(Secret::copy_of("a passphrase")), 1); }));
+  EXPECT_TRUE(waits(
+      [&] { Volume::load(device).add_keyslot(passphrase, new_recovery_key(), Stretch::none); }));
+  EXPECT_FALSE(waits([&] { EXPECT_EQ(Volume::load(device).opens_with(passphrase, 0), 0); }))
+      << "a key of 256 bits takes no memory";
 }
 
 TEST_F(LuksTest, KeyslotsAndTokensComeAndGo) {
