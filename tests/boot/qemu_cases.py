@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from cases import CONTENTS, KEEP_REPORT, STOPPED, add_script, case, opened, outcome
+import tpm_thief
+from cases import (CONTENTS, KEEP_REPORT, NOTHING_IS_STOLEN, STOPPED, add_script, case, opened, outcome, plant_root,
+                   without_line)
 from qemu_server import OVMF
 from run_case import expect
 
@@ -44,6 +46,26 @@ def qemu_unattended(server):
     all_opened(server)
     expect(server.report()["latch"] == "closed", f"the latch: {server.report()['latch']}")
     server.not_shown("Please unlock|Recovery key or passphrase")
+
+
+def by_each_device(script):
+    return f"for device in /dev/tpm0 /dev/tpmrm0; do\nexport VOLSEAL_TCTI=device:$device TPM2TOOLS_TCTI=device:$device\n{script}done\n"
+
+
+@case
+def qemu_planted_root(server):
+    """The root is the attacker's, on firmware that measures: it boots, and neither our program nor tpm2-tools get anything out of
+    the TPM there, through /dev/tpm0 or /dev/tpmrm0. With the latch left open they would."""
+    tpm_thief.prepare(server, server.image / "data1.img")
+    whole = server.initrd
+    server.change_initrd(without_line("etc/volseal/boot.list", "latch"))
+    server.boot(by_each_device("volseal --state /nowhere unlock --test /dev/vdb\n/run/window/steal/steal\n"))
+    server.initrd = whole
+    plant_root(server)
+    server.boot(KEEP_REPORT + by_each_device(NOTHING_IS_RELEASED + NOTHING_IS_STOLEN), [(RECOVERY_PROMPT, "evil passphrase\n")])
+    server.shown("the TPM did not open the root: the volume has no volseal-tpm2 token")
+    expect(opened(server.report()) == {"root": "passphrase"}, f"opened: {opened(server.report())}")
+    expect(server.report()["latch"] == "closed", f"the latch: {server.report()['latch']}")
 
 
 @case
