@@ -7,6 +7,7 @@
 #include "cli/prompt.h"
 #include "cli/recover_open.h"
 #include "cli/recover_tpm.h"
+#include "cli/recover_used.h"
 #include "cli/replace_key.h"
 #include "cli/unlock_target.h"
 #include "cli/verb.h"
@@ -44,6 +45,7 @@ struct RecoverOptions {
   bool json = false;
   bool test = false;
   bool replace = false;
+  bool used = false;
   bool keep_key = false;
   bool yes = false;
 };
@@ -289,6 +291,11 @@ class RecoverRun {
 
 int recover(const RecoverOptions& options, const Session& session) {
   if (options.json && !options.list) throw Error(Code::usage, "recover: --json goes with --list");
+  if (options.used) {
+    if (!options.volumes.empty() || options.list || options.replace || options.keyslot)
+      throw Error(Code::usage, "recover: --used is about this boot, and goes with no volume");
+    return replace_used(options.new_key, session);
+  }
   const std::vector<Path> volumes = chosen_volumes(options);
   if (options.list) {
     list_ways(volumes, options.json);
@@ -333,6 +340,8 @@ void add_recover(CLI::App& app, Session& session) {
   verb->add_option("--keyslot", options->keyslot, "this way in, without asking which");
   verb->add_flag("--replace", options->replace,
                  "only make a new recovery key in the place of the one that opens it");
+  verb->add_flag("--used", options->used,
+                 "only replace the recovery keys that were typed in this boot's initramfs");
   verb->add_flag("--keep-key", options->keep_key, "do not replace a recovery key that was used");
   verb->add_flag("--test", options->test, "map nothing; the rest is done");
   verb->add_flag("--yes", options->yes, "approve or re-enroll the TPM without asking");

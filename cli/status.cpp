@@ -2,6 +2,7 @@
 #include "cli/boot_log.h"
 #include "cli/exit_status.h"
 #include "cli/output.h"
+#include "cli/recover_used.h"
 #include "cli/verb.h"
 #include "core/base/clock.h"
 #include "core/base/escape.h"
@@ -40,6 +41,11 @@ std::string text_of(const BootReport& report) {
         fmt::format("{:<12} {} by {}, {} ms{}{}\n", escaped(attempt.mapping),
                     to_string(attempt.outcome), escaped(attempt.protector), attempt.took.count(),
                     attempt.reason.empty() ? "" : ": ", escaped(attempt.reason, 512));
+    if (key_stays(attempt)) {
+      text +=
+          fmt::format("             the recovery key was used: 'volseal recover --replace {}'\n",
+                      escaped(attempt.device.native()));
+    }
     for (const std::string& finding : attempt.findings)
       text += fmt::format("             {}\n", escaped(finding, 512));
   }

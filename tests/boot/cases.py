@@ -72,6 +72,48 @@ def refused(server):
     expect(report["latch"] == "closed", f"the latch: {report['latch']}")
 
 
+def certificate(server, name):
+    """A holder of recovery keys: NAME.pem and NAME.key in the window."""
+    (server.work / "request").write_text("[req]\ndistinguished_name=name\nx509_extensions=usage\nprompt=no\n"
+                                         f"[name]\nCN={name}\n[usage]\nkeyUsage=critical,keyEncipherment\n"
+                                         "basicConstraints=critical,CA:FALSE\n")
+    server.run("openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-sha256", "-days", "100", "-config",
+               server.work / "request", "-keyout", server.work / f"{name}.key", "-out", server.work / f"{name}.pem")
+
+
+@case
+def used_key(server):
+    """The recovery key that let a person in is replaced after the boot, with nobody there: the new one is in escrow before the
+    old one opens nothing any more. Once, however often that is asked."""
+    certificate(server, "alice")
+    (server.work / "old").write_text(server.recovery_key)
+    server.boot(KEEP_REPORT + """
+mkdir -p /etc/volseal/escrow /srv/escrow
+cp /run/window/alice.pem /etc/volseal/escrow/
+old_opens() { cryptsetup open --test-passphrase --key-file /run/window/old /dev/ubda; }
+old_opens
+(volseal status || true) | grep 'recover --replace /dev/ubda'
+status=0
+volseal recover --used || status=$?
+[ "$status" = 1 ] # there is no escrow yet, and nobody to show it to
+old_opens
+cat >>/etc/volseal/policy.toml <<'END'
+[group.default.escrow]
+certificates = ["/etc/volseal/escrow/alice.pem"]
+directory = "/srv/escrow"
+END
+volseal recover --used
+volseal recover --used
+ls /srv/escrow
+[ "$(ls /srv/escrow | wc -l)" = 1 ]
+if old_opens; then exit 1; fi
+volseal escrow verify /srv/escrow/* --key /run/window/alice.key --volume /dev/ubda
+volseal protector list /dev/ubda
+grep -q '"action":"recovery-key.replace","outcome":"ok"' /var/lib/volseal/audit.log
+""", answers=[("Recovery key or passphrase of root", server.recovery_key + "\n")], PCR7="another")
+    expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
+
+
 @case
 def stops(server):
     """Nobody knows the recovery key: the tries are limited, the delays grow, and the machine stops behind a closed latch."""
