@@ -4,7 +4,7 @@
 # status is right, and a later run finishes with every file as it was.
 # disk: data 128M
 # root: disk
-# timeout: 300
+# timeout: 600
 
 readonly state=/var/lib/volseal
 enroll() { volseal enroll --yes --recovery-key-dir /window/keys "$@"; }
