@@ -11,7 +11,7 @@
 # disk: blank 96M
 # disk: room 160M
 # mem: 768M
-# timeout: 500
+# timeout: 850
 
 enroll() { volseal enroll --unmount --yes --recovery-key-dir /var/lib/volseal/keys "$@" 2>&1; }
 
