@@ -274,8 +274,13 @@ void Warden::take(const Sighting& seen, const std::vector<Custody>& wanted) {
     if (first_moment_of(options_.udev_data, device.major, device.minor) != FirstMoment::held)
       say("change", seen.graph, custody.device);
     if (custody.decision.response == Response::deauthorize) {
-      if (const Path usb = usb_device_of(options_.sys, device.name); !usb.empty())
-        try_to([&] { deauthorize(usb); });
+      // Known from here on: the disk, and its place in sysfs, are gone at once.
+      if (const Path usb = usb_device_of(options_.sys, device.name); !usb.empty()) {
+        try_to([&] {
+          deauthorize(usb);
+          held_.at(id).deauthorized = true;
+        });
+      }
     }
   }
 }
@@ -352,10 +357,7 @@ Warden::Outcome Warden::of_custody(const Sighting& seen, DeviceIndex at,
     const DeviceId id = id_of(seen.graph, place);
     const auto held = held_.find(id);
     if (held != held_.end() && held->second.claim) {
-      if (decision.response == Response::deauthorize) {
-        const bool usb = !usb_device_of(options_.sys, seen.graph[place].name).empty();
-        outcome.action = usb ? "deauthorize" : "quarantine";
-      }
+      if (held->second.deauthorized) outcome.action = "deauthorize";
       return outcome;
     }
     if (const auto found = problems_.find(id); found != problems_.end()) problem = found->second;

@@ -63,6 +63,7 @@ class Warden {
   struct Entry {
     Held record;
     UniqueFd claim;  // none where an earlier watch had it
+    bool deauthorized = false;
   };
   // What became of a decision.
   struct Outcome {
