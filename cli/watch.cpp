@@ -36,6 +36,7 @@ struct WatchOptions {
   bool once = false;
   bool json = false;
   bool dry_run = false;
+  bool wall = false;
   bool learn = false;
   int learn_days = 90;
 };
@@ -136,7 +137,7 @@ class Watchman {
         policy_(load_policy(options.policy)),
         preview_(watch.dry_run || watch.once),
         escape_(escape_on_command_line()),
-        teller_(AuditLog(audit_log_of(options), "watch"), alarms_, watch.json) {
+        teller_(AuditLog(audit_log_of(options), "watch"), alarms_, watch.json, watch.wall) {
     teller_.follow(policy_.watch);
   }
 
@@ -304,6 +305,8 @@ void add_watch(CLI::App& app, Session& session) {
       verb->add_flag("--once", options->once,
                      "look once, tell what is not covered, do nothing, and end as check does");
   verb->add_flag("--json", options->json, "one JSON object a line (schema volseal-finding/1)");
+  verb->add_flag("--wall", options->wall,
+                 "show what needs attention to everybody who is logged in, through the journal");
   verb->add_flag("--dry-run", options->dry_run, "only say what the policy would have done");
   CLI::Option* learning = verb->add_flag("--learn", options->learn,
                                          "print rules that allow what is attached now, and end");

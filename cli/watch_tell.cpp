@@ -73,6 +73,16 @@ void WatchTeller::tell(std::span<const Finding> findings) {
   }
   record(events);
   tell_command(findings);
+  if (wall_) tell_everybody(findings);
+}
+
+// journald shows emergencies to everybody who is logged in: no right to write to terminals is
+// needed here.
+void WatchTeller::tell_everybody(std::span<const Finding> findings) {
+  constexpr int emergency = 0;
+  for (const Finding& finding : findings) {
+    if (needs_attention(finding)) log::write_line(emergency, to_text(finding));
+  }
 }
 
 void WatchTeller::tell_command(std::span<const Finding> findings) {

@@ -14,8 +14,9 @@ namespace volseal {
 // Neither a full disk nor a reader that went away stops the watch: each is said on the other ways.
 class WatchTeller {
  public:
-  WatchTeller(AuditLog log, Errands& errands, bool json)
-      : log_(std::move(log)), errands_(errands), json_(json) {}
+  // `wall`: what needs attention goes to everybody who is logged in, too.
+  WatchTeller(AuditLog log, Errands& errands, bool json, bool wall)
+      : log_(std::move(log)), errands_(errands), json_(json), wall_(wall) {}
 
   // Who is told is the policy's word.
   void follow(const WatchPolicy& policy) { policy_ = policy; }
@@ -28,10 +29,12 @@ class WatchTeller {
  private:
   void record(std::span<const Event> events) const;
   void tell_command(std::span<const Finding> findings);
+  static void tell_everybody(std::span<const Finding> findings);
 
   AuditLog log_;
   Errands& errands_;
   bool json_;
+  bool wall_;
   WatchPolicy policy_;
   std::map<Happening, std::uint64_t> findings_;
   std::uint64_t not_told_ = 0;

@@ -15,13 +15,14 @@ phase_1() {
   cp "$SOURCE/cli/units/10-volseal-watch.rules" /run/udev/rules.d/
   udevadm control --reload
   echo '[watch]' >/etc/volseal/policy.toml
-  # As it is installed, but for where the program is.
-  sed "s|/usr/sbin/volseal|$BUILD/cli/volseal|" "$SOURCE/cli/units/volseal-watch.service" >/run/systemd/system/volseal-watch.service
+  # As it is installed, but for where the program is, and that everybody is told.
+  sed "s|/usr/sbin/volseal watch|$BUILD/cli/volseal watch --wall|" "$SOURCE/cli/units/volseal-watch.service" >/run/systemd/system/volseal-watch.service
   systemctl daemon-reload
   expect_status 0 systemctl start volseal-watch
   wait_for 60 journal_has VOLSEAL_FINDING_NAME=ubda VOLSEAL_FINDING_ACTION=quarantine
   expect_equal "$(blockdev --getro "$(disk plain)")" 1
 
+  wait_for 20 everybody_told 'present /dev/ubda'
   echo "--- a disk is plugged in"
   hotplug 1
   wait_for 60 journal_has VOLSEAL_FINDING_WHAT=attached VOLSEAL_FINDING_NAME=sda VOLSEAL_FINDING_ACTION=quarantine
@@ -45,6 +46,8 @@ phase_1() {
   test ! -e /run/volseal/first-moment || fail "udevd would hold what nobody decides about"
   systemd-analyze security --no-pager --offline=true /run/systemd/system/volseal-watch.service | tail -1
 }
+# As journald forwards it to whoever is logged in.
+everybody_told() { journalctl -q -u volseal-watch -p 0..0 -o cat | grep -q "$1"; }
 restarted() { test "$(systemctl show -p NRestarts --value volseal-watch)" = 1; }
 writable() { test "$(blockdev --getro "$1")" = 0; }
 quarantined() { volseal quarantine list | grep -q '^/dev/ubda '; }
