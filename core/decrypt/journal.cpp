@@ -1,11 +1,11 @@
 #include "core/decrypt/journal.h"
 
+#include "core/base/destroy.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/journals.h"
 #include "core/base/log.h"
 
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -97,22 +97,6 @@ DecryptionEntry entry_of(const Json& json) {
   return entry;
 }
 
-// Best effort: what a log-structured file system or a flash disk keeps, nobody can overwrite.
-void destroy(const Path& path) {
-  if (!std::filesystem::exists(path)) return;
-  {
-    const UniqueFd fd = open_file(path, O_WRONLY);
-    const std::string zeros(1U << 20U, '\0');
-    for (std::uint64_t left = size_of(fd.get(), path); left > 0;) {
-      const std::uint64_t piece = std::min<std::uint64_t>(left, zeros.size());
-      write_all(fd.get(), std::string_view(zeros).substr(0, piece), path.native());
-      left -= piece;
-    }
-    sync_fd(fd.get(), path.native());
-  }
-  std::filesystem::remove(path);
-}
-
 }  // namespace
 
 std::string_view to_string(DecryptPhase phase) {
@@ -134,8 +118,8 @@ void DecryptionJournal::write(const DecryptionEntry& entry) const {
 }
 
 void DecryptionJournal::destroy_headers(const DecryptionEntry& entry) const {
-  destroy(working_header(entry.id));
-  destroy(pristine_header(entry.id));
+  destroy_file(working_header(entry.id));
+  destroy_file(pristine_header(entry.id));
 }
 
 void DecryptionJournal::remove(const DecryptionEntry& entry) const {
@@ -150,7 +134,7 @@ std::vector<DecryptionEntry> DecryptionJournal::unfinished() const {
 }
 
 void DecryptionJournal::remove_strays() const {
-  for (const Path& stray : strays_in(folder_)) destroy(stray);
+  for (const Path& stray : strays_in(folder_)) destroy_file(stray);
 }
 
 void refuse_while_decrypting(const Path& state, std::string_view doing) {

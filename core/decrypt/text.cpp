@@ -1,29 +1,16 @@
 #include "core/base/escape.h"
 #include "core/base/human.h"
-#include "core/base/table.h"
+#include "core/base/paragraph.h"
 #include "core/decrypt/plan.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-
-#include <algorithm>
 
 namespace volseal {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string wrapped(std::string_view first, std::string_view text, std::size_t columns) {
-  constexpr std::size_t least = 20;
-  const std::size_t indent = columns_of(first);
-  std::string out;
-  for (const std::string& line : wrap(text, std::max(columns, indent + least) - indent)) {
-    out += out.empty() ? std::string(first) : std::string(indent, ' ');
-    out += line + '\n';
-  }
-  return out;
-}
 
 std::vector<std::string> valid(std::vector<std::string> texts) {
   for (std::string& text : texts) text = to_valid_utf8(text);

@@ -1,6 +1,6 @@
 #include "core/base/escape.h"
 #include "core/base/human.h"
-#include "core/base/table.h"
+#include "core/base/paragraph.h"
 #include "core/plan/plan.h"
 
 #include <fmt/format.h>
@@ -9,19 +9,6 @@
 
 namespace volseal {
 namespace {
-
-// `text` in lines of at most `columns`; the first begins with `first`, the others are indented as
-// far.
-std::string wrapped(std::string_view first, std::string_view text, std::size_t columns) {
-  constexpr std::size_t least = 20;
-  const std::size_t indent = columns_of(first);
-  std::string out;
-  for (const std::string& line : wrap(text, std::max(columns, indent + least) - indent)) {
-    out += out.empty() ? std::string(first) : std::string(indent, ' ');
-    out += line + '\n';
-  }
-  return out;
-}
 
 std::string content_of(const VolumePlan& volume) {
   std::string text = volume.content_type.empty() ? std::string(to_string(volume.content))

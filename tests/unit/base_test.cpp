@@ -1,4 +1,5 @@
 #include "core/base/base64.h"
+#include "core/base/destroy.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/file.h"
@@ -154,6 +155,17 @@ TEST_F(BaseTest, ReadsAreBounded) {
   EXPECT_THROW(read_file(folder / "large", 99), Error);
   EXPECT_EQ(read_file(folder / "large", 100).size(), 100U);
   EXPECT_FALSE(read_file_if_any(folder / "absent"));
+}
+
+// It once wrote its zeros behind the end, and left the bytes where they were.
+TEST_F(BaseTest, AFileThatIsDestroyedIsOverwrittenAndNotOnlyRemoved) {
+  const Path file = folder / "header";
+  write_file(file, std::string(3'000'000, 'x'));
+  std::filesystem::create_hard_link(file, folder / "other-name");
+  destroy_file(file);
+  EXPECT_FALSE(std::filesystem::exists(file));
+  EXPECT_EQ(read_file(folder / "other-name", 8U << 20U), std::string(3'000'000, '\0'));
+  destroy_file(file);
 }
 
 TEST_F(BaseTest, SecretFilesLoseOneNewlineOnly) {
