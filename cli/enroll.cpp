@@ -22,6 +22,7 @@
 #include "core/discover/discover.h"
 #include "core/enroll/crew.h"
 #include "core/enroll/executor.h"
+#include "core/erase/journal.h"
 #include "core/plan/plan.h"
 #include "core/protect/recovery_key.h"
 #include "core/tables/tables.h"
@@ -118,6 +119,7 @@ class EnrollRun {
  private:
   int carry_out() {
     refuse_while_decrypting(session_.options.state, "enroll");
+    refuse_while_erasing(session_.options.state, "enroll");
     finish_what_was_cut_off();
     PlanOptions plan_options;
     plan_options.today = utc_now().substr(0, 10);

@@ -1,6 +1,7 @@
 // volseal evidence: the attestation key, and whether evidence is what it says.
 #include "cli/evidence.h"
 
+#include "cli/erase_certificate.h"
 #include "cli/output.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
@@ -101,9 +102,50 @@ std::string verified_json(const Verified& verified, const EarlierReport& report,
   return json.dump(1, ' ', true) + "\n";
 }
 
+int print_verified_erasure(const VerifyRequest& request, const Envelope& envelope,
+                           const std::string& id) {
+  if (request.nonce || !request.report.empty())
+    throw Error(Code::usage, "verify {}: a certificate of erasure has no nonce and no report",
+                request.file.native());
+  const ErasureFacts facts = parse_erasure_statement(envelope.payload);
+  if (request.json) {
+    print_out(facts.json);
+    return 0;
+  }
+  std::string text =
+      fmt::format("erased    {} of {}\n", escaped(facts.target), escaped(facts.host));
+  text += fmt::format("certified {}, by {}\n", escaped(facts.made_at), escaped(facts.person));
+  text += fmt::format("key       {}\n", escaped(id, 512));
+  for (const ErasureFacts::Volume& volume : facts.volumes) {
+    text += fmt::format("\n{}, LUKS {}, erased at {}\n", escaped(volume.path),
+                        escaped(volume.luks_uuid), escaped(volume.erased_at));
+    for (const std::string& serial : volume.serials)
+      text += serial.empty() ? "" : fmt::format("  serial number {}\n", escaped(serial));
+    for (const ErasedArea& area : volume.areas) {
+      text += fmt::format("  {}: {} bytes at byte {} have SHA-256 {}{}\n", escaped(area.what),
+                          area.bytes, area.offset, escaped(area.sha256),
+                          area.direct ? "" : " (read through the page cache)");
+    }
+  }
+  for (const std::string& left : facts.still_exists)
+    text += fmt::format("\nstill exists: {}", escaped(left, 4096));
+  print_out(text +
+            "\nWho has this key signed this. On the disk, 'dd' and 'sha256sum' show "
+            "whether the areas still are so.\n");
+  return 0;
+}
+
 int print_verified(const VerifyRequest& request) {
   const auto nonce = parse_nonce(request.nonce);
-  const EvidenceKey key = EvidenceKey::from_pem(read_file(request.key), request.key.native());
+  // Nothing of what it says is looked at before it is known who says it.
+  const std::string pem = read_file(request.key);
+  const Envelope envelope = parse_envelope(read_file(request.file, largest_evidence));
+  std::string id;
+  if (!is_signed_by(envelope, pem, request.key.native(), id))
+    throw Error(Code::bad_evidence, "verify evidence: it is not signed by that key");
+  if (envelope.payload_type == statement_type && is_erasure_statement(envelope.payload))
+    return print_verified_erasure(request, envelope, id);
+  const EvidenceKey key = EvidenceKey::from_pem(pem, request.key.native());
   const Verified verified = verify_evidence(read_file(request.file, largest_evidence), key, nonce);
   const EarlierReport report =
       parse_earlier_report(verified.evidence.report, request.file.native());
@@ -127,11 +169,17 @@ void add_evidence(CLI::App& app, Session& session) {
   key->callback([&session, output] { session.status = print_key(*output, session.options); });
 
   CLI::App* verify = verb->add_subcommand(
-      "verify", "check evidence of another machine, by its enrolled public key; needs no TPM");
+      "verify",
+      "check evidence or a certificate of erasure by a machine's public key; needs no TPM");
   const auto request = std::make_shared<VerifyRequest>();
-  verify->add_option("FILE", request->file, "what 'volseal check --evidence' wrote")->required();
   verify
-      ->add_option("--key", request->key, "that machine's public key, as 'evidence key' printed it")
+      ->add_option("FILE", request->file,
+                   "what 'volseal check --evidence' or 'volseal erase' wrote")
+      ->required();
+  verify
+      ->add_option("--key", request->key,
+                   "that machine's public key, as 'evidence key' printed it; of a certificate also "
+                   "'audit key'")
       ->required()
       ->type_name("FILE");
   verify->add_option("--nonce", request->nonce, "what was asked for, in hexadecimal")

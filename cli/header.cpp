@@ -10,7 +10,9 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/decrypt/journal.h"
+#include "core/device/use.h"
 #include "core/discover/discover.h"
+#include "core/erase/journal.h"
 #include "core/luks/backup.h"
 #include "core/unlock/unlocker.h"
 
@@ -324,22 +326,6 @@ int verify(const HeaderOptions& options, const Session& session) {
 
 // ---- restore
 
-// "" where nobody has it in use.
-std::string in_use(const DeviceGraph& graph, DeviceIndex at) {
-  const Device& device = graph[at];
-  const std::vector<DeviceIndex> above = graph.above(at);
-  if (!above.empty()) return fmt::format("it is open as {}", escaped(graph[above.front()].path));
-  if (!device.mounts.empty()) return fmt::format("it is mounted at {}", escaped(device.mounts[0]));
-  if (device.swap_active) return "it is active swap";
-  if (!device.in_use.empty()) return fmt::format("it is in use: {}", escaped(device.in_use));
-  for (const Device& other : graph.devices) {
-    if (device.kind == DeviceKind::file && other.backing_file == device.path) {
-      return fmt::format("it is attached as {}", escaped(other.path));
-    }
-  }
-  return "";
-}
-
 // What lies there would be overwritten; only what is left of a LUKS volume may be.
 std::string other_content(const Device& device) {
   switch (device.content.kind) {
@@ -419,6 +405,7 @@ void show_what_changes(const Backup& backup, const BackedUpVolume& volume) {
 int restore(const HeaderOptions& options, const Session& session) {
   // A volume that is half decrypted has data where its header was.
   refuse_while_decrypting(session.options.state, "restore a header");
+  refuse_while_erasing(session.options.state, "restore a header");
   const Policy policy = load_policy(session.options.policy);
   make_folder(session.options.state);
   const FileLock lock(session.options.state / "lock");
@@ -442,7 +429,7 @@ int restore(const HeaderOptions& options, const Session& session) {
     print_out(fmt::format("{} has this header already\n", escaped(device.path)));
     return exit_status::good;
   }
-  if (const std::string why = in_use(graph, at); !why.empty()) refuse(Code::busy, why);
+  if (const std::string why = use_of(graph, at); !why.empty()) refuse(Code::busy, why);
   if (const std::string why = other_content(device); !why.empty()) refuse(Code::unsafe, why);
 
   // Before anything is written: a header that nobody can open is no help.

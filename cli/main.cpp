@@ -1,4 +1,5 @@
 // volseal: one verb a file; see verb.h.
+#include "cli/erase.h"
 #include "cli/exit_status.h"
 #include "cli/hints.h"
 #include "cli/verb.h"
@@ -68,6 +69,7 @@ int run_verb(int argc, char** argv) {
   add_verify_next_boot(app, session);
   add_watch(app, session);
   add_quarantine(app, session);
+  add_erase(app, session);
 
   try {
     app.parse(argc, argv);

@@ -8,6 +8,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/decrypt/journal.h"
+#include "core/erase/journal.h"
 
 #include <unistd.h>
 
@@ -42,7 +43,10 @@ int plan(const PlanVerb& verb, const Options& options) {
   const DeviceGraph graph = graph_for(verb);
   if (!graph.root) log::warning("taken without root's rights: most contents could not be read");
   // What such a volume looks like would be advised to be wiped.
-  if (verb.graph.empty() && ::geteuid() == 0) warn_of_decryptions(options.state);
+  if (verb.graph.empty() && ::geteuid() == 0) {
+    warn_of_decryptions(options.state);
+    warn_of_erasures(options.state);
+  }
   PlanOptions plan_options{.today = utc_now().substr(0, 10),
                            .only = verb.volumes,
                            .unmount = verb.unmount,

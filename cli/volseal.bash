@@ -4,7 +4,7 @@
 _volseal() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verbs=() i
   case $previous in
-    --policy | --graph | --controls-file | --since | --evidence | --report | --pseudonymize | --file | --key | --key-file | --new-key-file | --output | --pin-file | --new-pin-file | --blob | --like | --device | --log | --checkpoint)
+    --policy | --graph | --controls-file | --since | --evidence | --report | --pseudonymize | --file | --key | --key-file | --new-key-file | --output | --pin-file | --new-pin-file | --blob | --like | --device | --log | --checkpoint | --header)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
@@ -14,7 +14,7 @@ _volseal() {
       mapfile -t COMPREPLY < <(compgen -W "$formats" -- "$word")
       return
       ;;
-    --state | --sysroot | --keep | --recovery-key-dir | --recovery-page-dir)
+    --state | --sysroot | --keep | --recovery-key-dir | --recovery-page-dir | --certificate-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
       ;;

@@ -124,6 +124,14 @@ void increment_counter(Connection& tpm, std::uint32_t index) {
   });
 }
 
+CounterState look_at_counter(Connection& tpm, std::uint32_t index) {
+  Bytes name;
+  if (!exists(tpm.impl(), index, name)) return CounterState::none;
+  const bool ours = name == name_of(counter_template(index, true)) ||
+                    name == name_of(counter_template(index, false));
+  return ours ? CounterState::ours : CounterState::foreign;
+}
+
 void remove_counter(Connection& tpm, std::uint32_t index) {
   auto& impl = tpm.impl();
   const TpmHandle counter = open_counter(impl, index);

@@ -15,6 +15,9 @@ std::uint32_t make_counter(Connection& tpm, const GroupState& state);
 std::uint64_t read_counter(Connection& tpm, std::uint32_t index);
 // By one; every approval with a lower sequence is void from here on.
 void increment_counter(Connection& tpm, std::uint32_t index);
+enum class CounterState { none, ours, foreign };
+// By its public area.
+CounterState look_at_counter(Connection& tpm, std::uint32_t index);
 void remove_counter(Connection& tpm, std::uint32_t index);
 
 }  // namespace volseal::tpm

@@ -65,6 +65,8 @@ class VerifierKey {
   std::string text() const;
   Bytes id() const;
   bool signed_this(const Note& note) const;
+  // Anything else that the key has signed; 64 bytes.
+  bool signed_bytes(std::string_view text, const Bytes& signature) const;
   // The same key under the name of another log of the machine.
   VerifierKey named(std::string name) const { return {std::move(name), key_}; }
 
@@ -82,6 +84,8 @@ class CheckpointKey {
 
   VerifierKey verifier(std::string name) const;
   std::string sign(const Checkpoint& checkpoint) const;
+  // Of a text that nobody takes for a checkpoint: those begin with "volseal-audit/".
+  Bytes sign_bytes(std::string_view text) const;
 
  private:
   explicit CheckpointKey(Handle<EVP_PKEY, EVP_PKEY_free> key) : key_(std::move(key)) {}

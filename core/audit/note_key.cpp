@@ -62,21 +62,21 @@ Bytes VerifierKey::id() const {
 }
 
 bool VerifierKey::signed_this(const Note& note) const {
-  const Pkey key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, key_.data(), key_.size()));
-  if (!key) return false;
   const std::string text = text_of(note.checkpoint);
   const Bytes own = id();
   return std::ranges::any_of(note.signatures, [&](const Note::Signature& signature) {
-    if (signature.name != name_ || signature.key_id != own ||
-        signature.bytes.size() != ed25519_signature_size) {
-      return false;
-    }
-    const Context context(EVP_MD_CTX_new());
-    return context &&
-           EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
-           EVP_DigestVerify(context.get(), signature.bytes.data(), signature.bytes.size(),
-                            bytes_of(text), text.size()) == 1;
+    return signature.name == name_ && signature.key_id == own &&
+           signed_bytes(text, signature.bytes);
   });
+}
+
+bool VerifierKey::signed_bytes(std::string_view text, const Bytes& signature) const {
+  const Pkey key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, key_.data(), key_.size()));
+  const Context context(EVP_MD_CTX_new());
+  return key && context && signature.size() == ed25519_signature_size &&
+         EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+         EVP_DigestVerify(context.get(), signature.data(), signature.size(), bytes_of(text),
+                          text.size()) == 1;
 }
 
 CheckpointKey CheckpointKey::generate() {
@@ -118,17 +118,21 @@ VerifierKey CheckpointKey::verifier(std::string name) const {
 
 std::string CheckpointKey::sign(const Checkpoint& checkpoint) const {
   const std::string text = text_of(checkpoint);
-  const Context context(EVP_MD_CTX_new());
   Bytes signature = verifier(checkpoint.origin).id();
-  const std::size_t head = signature.size();
-  signature.resize(head + ed25519_signature_size);
-  std::size_t size = ed25519_signature_size;
+  const Bytes bytes = sign_bytes(text);
+  signature.insert(signature.end(), bytes.begin(), bytes.end());
+  return fmt::format("{}\n\xe2\x80\x94 {} {}\n", text, checkpoint.origin, to_base64(signature));
+}
+
+Bytes CheckpointKey::sign_bytes(std::string_view text) const {
+  const Context context(EVP_MD_CTX_new());
+  Bytes signature(ed25519_signature_size);
+  std::size_t size = signature.size();
   require_openssl(
       context && EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) == 1 &&
-          EVP_DigestSign(context.get(), signature.data() + head, &size, bytes_of(text),
-                         text.size()) == 1,
-      "sign a checkpoint");
-  return fmt::format("{}\n\xe2\x80\x94 {} {}\n", text, checkpoint.origin, to_base64(signature));
+          EVP_DigestSign(context.get(), signature.data(), &size, bytes_of(text), text.size()) == 1,
+      "sign by the audit log's key");
+  return signature;
 }
 
 }  // namespace volseal::audit

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/drill/forget.h"
 
 #include <nlohmann/json.hpp>
 
@@ -53,6 +54,19 @@ Drill drill_of(const Json& json) {
   return drill;
 }
 
+// Waits for other processes.
+FileLock lock_drills(const Path& state) {
+  const Path file = state / "drills.lock";
+  for (;;) {
+    try {
+      return FileLock(file);
+    } catch (const Error& error) {
+      if (error.code() != Code::busy) throw;
+      FileLock::wait_until_free(file);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Drill> parse_drills(std::string_view text) {
@@ -86,16 +100,7 @@ std::vector<Drill> load_drills(const Path& state) {
 
 void note_drill(const Path& state, Drill drill) {
   make_folder(state);
-  const Path lock = state / "drills.lock";
-  std::optional<FileLock> held;
-  while (!held) {
-    try {
-      held.emplace(lock);
-    } catch (const Error& error) {
-      if (error.code() != Code::busy) throw;
-      FileLock::wait_until_free(lock);
-    }
-  }
+  const FileLock lock = lock_drills(state);
   std::vector<Drill> drills = load_drills(state);
   if (const Drill* before = find_drill(drills, drill.luks_uuid, drill.fingerprint);
       before != nullptr && drill.opened.empty())
@@ -107,6 +112,14 @@ void note_drill(const Path& state, Drill drill) {
   drills.push_back(std::move(drill));
   if (drills.size() > most_drills) drills.erase(drills.begin());
   write_file(state / "drills.json", to_json(drills));
+}
+
+void forget_drills(const Path& state, std::string_view luks_uuid) {
+  if (!std::filesystem::exists(state / "drills.json")) return;
+  const FileLock lock = lock_drills(state);
+  std::vector<Drill> drills = load_drills(state);
+  const auto of_volume = [&](const Drill& drill) { return drill.luks_uuid == luks_uuid; };
+  if (std::erase_if(drills, of_volume) > 0) write_file(state / "drills.json", to_json(drills));
 }
 
 const Drill* find_drill(const std::vector<Drill>& drills, std::string_view luks_uuid,

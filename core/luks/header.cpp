@@ -28,6 +28,7 @@ constexpr Magic magic_secondary = {'S', 'K', 'U', 'L', 0xba, 0xbe};
 constexpr std::size_t binary_size = 4096;
 constexpr std::uint64_t smallest_header = 0x4000;
 constexpr std::uint64_t largest_header = 0x400000;
+constexpr std::uint64_t luks1_keyslots_at = 4096;  // LUKS_ALIGN_KEYSLOTS
 
 std::uint64_t big_endian(const Buffer& data, std::size_t offset, std::size_t size) {
   std::uint64_t value = 0;
@@ -65,6 +66,7 @@ IdentifiedHeader parse_luks1(const Buffer& data) {
   segment.cipher = text_at(data, 8, 32) + "-" + text_at(data, 40, 32);
   segment.offset = big_endian(data, 104, 4) * 512;
   segment.sector_size = 512;
+  identified.keyslots_at = luks1_keyslots_at;
   identified.bytes = segment.offset;
   header.segments.push_back(std::move(segment));
   // mk-digest, mk-digest-salt, mk-digest-iterations
@@ -373,6 +375,7 @@ IdentifiedHeader parse_luks2(const Buffer& data, std::uint64_t device_size) {
   if (!header.reencryption.empty()) count_encrypted(header, device_size);
   identified.sequence = big_endian(data, 16, 8);
   identified.key_digest = key_digest_of(root);
+  identified.keyslots_at = 2 * data.size();
   identified.bytes = bytes_of_header(root, data.size());
   for (const auto& [id, json] : numbered(root, "keyslots")) {
     if (text_of(*json, "type") != "reencrypt") identified.keyslots.emplace(id, fingerprint(*json));

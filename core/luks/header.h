@@ -37,6 +37,7 @@ struct IdentifiedHeader {
   std::uint64_t sequence = 0;           // LUKS2: grows with each write
   std::map<int, std::string> keyslots;  // fingerprint of each; without a re-encryption's own
   std::map<int, std::string> tokens;    // fingerprint of each
+  std::uint64_t keyslots_at = 0;        // where the room of the keyslots begins, bytes
   std::uint64_t bytes = 0;              // header, keyslots and all: where data may begin
 };
 

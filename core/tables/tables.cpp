@@ -121,6 +121,19 @@ std::string as_path(const std::string& source) {
   return source;
 }
 
+// Without the lines of two fields and more that `goes` is true for.
+std::string without_lines(std::string_view text, const std::function<bool(const Line&)>& goes) {
+  std::string out;
+  while (!text.empty()) {
+    const auto newline = text.find('\n');
+    const std::size_t length = newline == std::string_view::npos ? text.size() : newline + 1;
+    const Line line = split(text.substr(0, newline));
+    if (line.fields.size() < 2 || !goes(line)) out += text.substr(0, length);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
 // mount(8) and systemd pass over options that begin with "x-".
 constexpr std::string_view hold = ",noauto,x-volseal.decrypting";
 
@@ -154,15 +167,13 @@ std::string with_crypttab_entry(std::string_view text, const CrypttabEntry& entr
 }
 
 std::string without_crypttab_entry(std::string_view text, std::string_view name) {
-  std::string out;
-  while (!text.empty()) {
-    const auto newline = text.find('\n');
-    const std::size_t length = newline == std::string_view::npos ? text.size() : newline + 1;
-    const Line line = split(text.substr(0, newline));
-    if (line.fields.size() < 2 || decode(line.fields[0]) != name) out += text.substr(0, length);
-    text.remove_prefix(length);
-  }
-  return out;
+  return without_lines(text, [&](const Line& line) { return decode(line.fields[0]) == name; });
+}
+
+std::string without_fstab_source(std::string_view text, const std::vector<std::string>& names) {
+  return without_lines(text, [&](const Line& line) {
+    return std::ranges::find(names, as_path(decode(line.fields[0]))) != names.end();
+  });
 }
 
 std::string with_fstab_entry(std::string_view text, const FstabEntry& entry) {

@@ -33,6 +33,9 @@ std::string with_fstab_entry(std::string_view text, const FstabEntry& entry);
 std::string with_fstab_source(std::string_view text, const std::vector<std::string>& names,
                               std::string_view to);
 
+// Without the lines whose source is one of `names`, as above.
+std::string without_fstab_source(std::string_view text, const std::vector<std::string>& names);
+
 // Lines whose source is one of `sources` (as above, or "UUID=..." as it stands) are not mounted at
 // boot, and bear a mark; without_fstab_hold() makes every marked line again what it was.
 std::string with_fstab_hold(std::string_view text, const std::vector<std::string>& sources);
