@@ -105,6 +105,8 @@ void back_up(const HeaderOptions& options, const Session& session) {
   // What is no LUKS volume is told by libcryptsetup's reader.
   const std::string uuid = Volume::load(device.path).uuid();
   const Path file = options.file.value_or(backup_place(policy.header_backups, uuid));
+  // A copy of the keyslots, too: known of before there is one.
+  record_event(session, "header.backup", std::string(audit_started), device.path, uuid, file);
   const BackupRecord made = back_up_header(device.path, file, lasting_links(device));
   record_event(session, "header.backup", "ok", device.path, made.uuid, file);
   print_out(fmt::format("the header of {} is in {}, with {} keyslot{}\n", escaped(device.path),

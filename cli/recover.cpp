@@ -165,6 +165,7 @@ class RecoverRun {
       print_out(fmt::format("{}: the TPM does not open it: {}\n", escaped(path.native()),
                             escaped(tpm->reason)));
     }
+    announce(volume);
     const OpenedBy opened = walk_through(volume, locked);
     if (!opened.opened()) return exit_status_for(opened.attempt.outcome);
     const std::string group = token ? token->token.group : options_.group;
@@ -245,6 +246,16 @@ class RecoverRun {
     std::istringstream in(line.value_or(""));
     for (std::string word; in >> word;) words.push_back(word);
     return words;
+  }
+
+  // Before anything is tried. Throws Error{no_space} where the policy wants that.
+  void announce(const Volume& volume) const {
+    audit_.record({.action = "recover",
+                   .outcome = std::string(audit_started),
+                   .volume = volume.path().native(),
+                   .luks_uuid = volume.uuid(),
+                   .group = "",
+                   .detail = {}});
   }
 
   void log_attempt(const Attempt& attempt) const {

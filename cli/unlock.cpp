@@ -85,11 +85,15 @@ class UnlockRun {
 
   int over(const std::vector<UnlockTarget>& targets) {
     int status = exit_status::good;
+    if (asked_by_person()) {
+      for (const UnlockTarget& target : targets) announce(target);
+    }
     if (targets.size() > 1 && !options_.key_file) open_together(targets);
     for (const UnlockTarget& target : targets) {
       try {
         status = std::max(status, one(target));
       } catch (const Error& error) {
+        settle(target, "failed", error.what());
         // One broken disk keeps no other one locked.
         if (targets.size() == 1) throw;
         print_err("volseal: {}\n", error.what());
@@ -111,6 +115,40 @@ class UnlockRun {
            is_mapping_of(target.mapping, Volume::load(target.device).uuid());
   }
 
+  bool asked_by_person() const { return !options_.all && !options_.listed && !options_.test; }
+
+  // What a person asks for is recorded before it is done, or, where the log's disk is full, not
+  // done. A boot is not kept from its volumes by that.
+  void announce(const UnlockTarget& target) const {
+    try {
+      note(target, std::string(audit_started), {});
+    } catch (const Error& error) {
+      if (error.code() == Code::no_space) throw;
+      log::warning("{} is unlocked without a line in the log: {}", escaped(target.device.native()),
+                   error.what());
+    }
+  }
+
+  // What announce() began without an attempt to tell of.
+  void settle(const UnlockTarget& target, const std::string& outcome,
+              const std::string& why) const {
+    if (!asked_by_person()) return;
+    try {
+      note(target, outcome, why);
+    } catch (const Error& error) {
+      log::warning("the log does not say how that ended: {}", error.what());
+    }
+  }
+
+  void note(const UnlockTarget& target, const std::string& outcome, const std::string& why) const {
+    audit_.record({.action = "unlock",
+                   .outcome = outcome,
+                   .volume = target.device.native(),
+                   .luks_uuid = "",
+                   .group = "",
+                   .detail = {{"mapping", target.mapping}, {"reason", why}}});
+  }
+
   // By TPM, several at once. What cannot even be looked at has no attempt here; one() says why.
   void open_together(const std::vector<UnlockTarget>& targets) {
     std::vector<CheckedVolume> checked;
@@ -130,6 +168,7 @@ class UnlockRun {
   int one(const UnlockTarget& target) {
     const auto together = opened_.find(target.device);
     if (together == opened_.end() && is_open(target)) {
+      settle(target, "ok", "it is open already");
       if (!options_.json)
         print_out(
             fmt::format("{} is open as {}\n", escaped(target.device.native()), target.mapping));

@@ -2,11 +2,14 @@
 #include "core/audit/audit.h"
 #include "core/audit/verify.h"
 #include "core/base/process.h"
+#include "tests/support/terminal.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
+#include <fstream>
 #include <sstream>
 
 namespace volseal {
@@ -193,6 +196,39 @@ TEST_F(AuditVerbTest, CheckpointsAreHandedOutUntilTheyAreAcknowledged) {
   const ProcessResult slow = volseal({"checkpoint"});
   EXPECT_EQ(slow.status, 1);
   EXPECT_THAT(slow.output, HasSubstr("did not end within 1 s"));
+}
+
+// Who typed it, where, and from which machine, though sudo drops the variable that says so: the
+// shell above still has it.
+TEST_F(AuditVerbTest, AnEventSaysWhoDidItFromWhere) {
+  const Path image = folder / "image";
+  std::ofstream(image).close();
+  std::filesystem::resize_file(image, 20U << 20U);
+  write_file(folder / "key", "passphrase");
+  run_or_throw({"cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations",
+                "1000", image.native(), (folder / "key").native()});
+  const std::string policy = (folder / "policy.toml").native();
+  test::Terminal terminal(
+      {"/usr/bin/env", "SSH_CONNECTION=192.0.2.7 50022 198.51.100.1 22", "/bin/sh", "-c",
+       "tty; env -u SSH_CONNECTION " VOLSEAL_BINARY " --policy " + policy + " --state " +
+           (folder / "state").native() + " protector test --key-file " + (folder / "key").native() +
+           " " + image.native() + "; true"});
+  ASSERT_EQ(terminal.wait(), 0) << terminal.shown();
+  const auto records = read_audit_log(log).records;
+  ASSERT_FALSE(records.empty());
+  for (const AuditRecord& record : records) {
+    const Actor& who = record.who;
+    EXPECT_THAT(terminal.shown(), HasSubstr(who.tty));
+    EXPECT_THAT(who.tty, HasSubstr("/dev/pts/"));
+    EXPECT_EQ(who.ssh, "192.0.2.7 50022 198.51.100.1 22");
+    EXPECT_EQ(who.uid, ::getuid());
+    EXPECT_EQ(who.euid, ::geteuid());
+    EXPECT_EQ(who.program, "volseal");
+    EXPECT_EQ(who.verb, "protector");
+    const std::string login = read_file_if_any("/proc/self/loginuid").value_or("4294967295");
+    EXPECT_EQ(who.loginuid ? std::to_string(*who.loginuid) : "4294967295", login);
+    EXPECT_EQ(record.boot_id + "\n", read_file("/proc/sys/kernel/random/boot_id"));
+  }
 }
 
 TEST_F(AuditVerbTest, NoLogIsAFailure) {
