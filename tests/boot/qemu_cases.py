@@ -117,33 +117,27 @@ def qemu_no_tpm(server):
     expect(opened(server.report()) == {"root": "recovery-key"}, f"opened: {opened(server.report())}")
 
 
-# The driver for the TPM, loaded after our program has begun to wait.
-LATE_DRIVER = """#!/bin/sh
+# Debian's kernel has the driver built in: it is taken from the TPM, which is there for the firmware only then.
+NO_DRIVER = """#!/bin/sh
 case "$1" in prereqs) exit 0 ;; esac
-(
+driver=/sys/bus/acpi/drivers/tpm_crb
+device=$(basename "$driver"/MSFT0101:*)
+echo "$device" >"$driver/unbind"
+while [ -e /dev/tpm0 ]; do sleep 0.1; done
+"""
+# And given back after our program has begun to wait.
+LATE_DRIVER = NO_DRIVER + """(
   until pidof volseal-unlock; do sleep 0.1; done
   sleep 4
-  insmod /late/tpm_crb.ko
+  echo "$device" >"$driver/bind"
 ) </dev/null >/dev/null 2>&1 &
 """
-
-
-def hide_driver(folder):
-    """The kernel finds the TPM, and the initramfs no driver for it where drivers are looked for."""
-    (folder / "late").mkdir()
-    found = list(folder.glob("usr/lib/modules/*/kernel/drivers/char/tpm/tpm_crb.ko"))
-    expect(len(found) == 1, "the initramfs has no tpm_crb")
-    found[0].rename(folder / "late/tpm_crb.ko")
 
 
 @case
 def qemu_slow_tpm(server):
     """The TPM appears seconds after the boot has begun to look for it: it is waited for, and everything opens unattended."""
-    def slow(folder):
-        hide_driver(folder)
-        add_script(folder, "init-premount", "late-driver", LATE_DRIVER)
-
-    server.change_initrd(slow)
+    server.change_initrd(lambda folder: add_script(folder, "init-premount", "late-driver", LATE_DRIVER))
     server.boot(KEEP_REPORT + TWO_CONTENTS + NOTHING_IS_RELEASED)
     all_opened(server)
     expect(server.report()["latch"] == "closed", f"the latch: {server.report()['latch']}")
@@ -155,7 +149,7 @@ def qemu_slow_tpm(server):
 def qemu_hidden_tpm(server):
     """The firmware has a TPM, and no driver ever shows it: it could open once another root runs. So the wait is bounded, and
     then nothing is asked and the machine stops."""
-    server.change_initrd(hide_driver)
+    server.change_initrd(lambda folder: add_script(folder, "init-premount", "no-driver", NO_DRIVER))
     server.boot(until=STOPPED, timeout=180)
     server.shown("the TPM cannot be closed to what runs from here on: open the TPM /dev/tpm0")
     server.not_shown(RECOVERY_PROMPT + "|Please unlock")

@@ -112,7 +112,7 @@ class QemuServer(Server):
         return tpm
 
     def command(self, sockets, variables, words):
-        line = {"root": "/dev/mapper/root", "init": "/sbin/test-init", "console": "ttyS0"} | words
+        line = {"root": "/dev/mapper/root", "init": "/sbin/test-init", "console": "ttyS0", "fsck.mode": "skip"} | words
         command = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536", "-display", "none",
                    "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
                    "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF / 'OVMF_CODE_4M.fd'}",

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
 # A security key becomes a way in, and the initramfs is built anew, with the key plugged in: see hook-softkey.
 window=/run/window
-install -m 755 $window/volseal-softkey /usr/local/bin/
+install -m 755 $window/volseal-softkey /usr/bin/
 install -D -m 755 $window/hook-softkey /etc/initramfs-tools/hooks/softkey
 install -D -m 755 $window/start-softkey /etc/initramfs-tools/scripts/init-premount/softkey
 modprobe -a uhid hid_generic
-volseal-softkey --state /root/softkey --pin 1234 </dev/null >/dev/null 2>&1 &
+volseal-softkey --state /root/softkey --pin 1234 </dev/null &
 softkey=$!
-for _ in {1..100}; do
-  if [ -e /dev/hidraw0 ]; then break; fi
+until [ -e /dev/hidraw0 ]; do
+  kill -0 $softkey
   sleep 0.1
 done
 udevadm settle
