@@ -26,20 +26,9 @@ phase_1() {
   expect_status 0 systemctl start volseal-audit.service
   expect_status 0 volseal audit verify
 
-  echo "--- who: the unit; and the journal has the event, too"
-  systemd-run --quiet --wait --unit=probe --setenv=VOLSEAL_TCTI="$VOLSEAL_TCTI" \
-    "$BUILD/cli/volseal" protector test --key-file /run/key /run/image
-  expect_output '"unit":"probe.service"' tail -n 1 /var/lib/volseal/audit.log
-  journalctl --sync
-  expect_output '^VOLSEAL_ACTION=drill$' journalctl --quiet -o export MESSAGE_ID=5d0a6fb7c3f94e1c8f6b1a7e2c94d3b8
-  local seq
-  seq=$(tail -n 1 /var/lib/volseal/audit.log | grep -o '"seq":[0-9]*')
-  expect_output "^VOLSEAL_SEQ=${seq#*:}$" journalctl --quiet -o export MESSAGE_ID=5d0a6fb7c3f94e1c8f6b1a7e2c94d3b8
-  expect_status 0 systemctl start volseal-audit.service
-
   echo "--- and what came since, at the end"
   volseal protector test --key-file /run/key /run/image
-  volseal audit verify --json | grep -q '"signed_lines": 4,' || fail "signed already"
+  volseal audit verify --json | grep -q '"signed_lines": 2,' || fail "signed already"
   expect_status 0 systemctl stop volseal-audit-end.service
-  volseal audit verify --json | grep -q '"signed_lines": 6,' || fail "not signed at the end"
+  volseal audit verify --json | grep -q '"signed_lines": 4,' || fail "not signed at the end"
 }

@@ -81,9 +81,9 @@ phase_1() {
   expect_status 0 volseal unlock --test "$data"
   expect_status 0 volseal erase default --yes-really --header-backups
   cryptsetup luksHeaderRestore -q "$data" --header-backup-file /window/copy
-  expect_status 7 volseal unlock --test --json "$data"
+  expect_output "the revocation counter is gone" volseal unlock --test --json "$data"
   expect_status 0 volseal erase "$data" --yes-really
-  expect_status 1 volseal audit verify
+  volseal audit verify || (($? == 1)) || fail "the audit log is not what was written"
   sync
 }
 
