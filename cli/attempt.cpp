@@ -77,9 +77,8 @@ std::string_view hint_for(Outcome outcome) {
              "what "
              "changed, and if the change is yours 'volseal tpm approve' accepts it";
     case Outcome::revoked:
-      return "open it with the recovery key, then 'volseal tpm sync VOLUME' gives it the approval "
-             "that "
-             "holds";
+      return "'volseal recover VOLUME' opens it with what people have; after 'tpm revoke' "
+             "'volseal tpm sync VOLUME' gives it the approval that holds";
     case Outcome::not_mine:
       return "open it with the recovery key, then 'volseal protector add tpm VOLUME' on this "
              "machine";

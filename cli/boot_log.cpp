@@ -1,5 +1,6 @@
 #include "cli/boot_log.h"
 
+#include "cli/lock_trigger.h"
 #include "cli/world.h"
 #include "core/audit/audit.h"
 #include "core/base/error.h"
@@ -51,6 +52,7 @@ void log_boot(const Session& session) {
     if (!report || std::filesystem::exists(mark)) return;
     AuditLog(audit_log_of(session.options), "boot").record_all(events_of(*report));
     write_file(mark, "");
+    follow_attempts(session.options, report->attempts);
   } catch (const std::exception& error) {
     log::warning("what the initramfs did is not in the log yet: {}", error.what());
   }

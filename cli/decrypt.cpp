@@ -8,6 +8,7 @@
 #include "cli/stop.h"
 #include "cli/throttle.h"
 #include "cli/verb.h"
+#include "cli/way_in.h"
 #include "cli/world.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
@@ -183,6 +184,7 @@ class DecryptRun {
 
   // The key that was given, the key file that crypttab names, the group's own secret, or a person.
   Secret open_with(const DecryptionPlan& plan, const Volume& header) {
+    refuse_locked(header);
     const auto opens = [&](Secret& secret) {
       if (header.opens_with(secret)) return true;
       auto recovery = normalized_recovery_key(secret);

@@ -2,6 +2,7 @@
 #include "cli/attempt.h"
 #include "cli/drills.h"
 #include "cli/exit_status.h"
+#include "cli/lock_trigger.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
@@ -86,6 +87,14 @@ class DrillRun {
     }
     report();
     return status_;
+  }
+
+  std::vector<Attempt> attempts() const {
+    std::vector<Attempt> all;
+    for (const Drilled& drilled : done_) {
+      if (drilled.attempt) all.push_back(*drilled.attempt);
+    }
+    return all;
   }
 
  private:
@@ -228,7 +237,15 @@ int drill(const DrillOptions& options, const Options& global) {
     throw Error(Code::usage, "drill: --keyslot and --key-file go with one volume");
   if (options.key_file && !options.keyslot)
     throw Error(Code::usage, "drill: --key-file is for one way in; say which with --keyslot");
-  return DrillRun(options, global).over(volumes_of(options));
+  std::vector<Attempt> attempts;
+  int status = exit_status::good;
+  {
+    DrillRun run(options, global);
+    status = run.over(volumes_of(options));
+    attempts = run.attempts();
+  }
+  follow_attempts(global, attempts);
+  return status;
 }
 
 }  // namespace

@@ -27,6 +27,15 @@ std::string person_at_work() {
   return fmt::format("uid {}", user);
 }
 
+std::string who_is_at_work() {
+  const Actor actor = this_actor("");
+  if (!actor.loginuid && !actor.unit.empty()) return actor.unit;
+  std::string who = person_at_work();
+  if (!actor.tty.empty()) who += " on " + actor.tty;
+  if (!actor.remote.empty()) who += " from " + actor.remote;
+  return who;
+}
+
 void record_drill(const Options& options, const Path& volume, const std::string& luks_uuid,
                   const Way& way, Outcome outcome, const std::string& reason) {
   const std::string now = utc_now();

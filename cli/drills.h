@@ -12,6 +12,8 @@ namespace volseal {
 
 // Who is at work: the name of who logged in, however often they changed it since.
 std::string person_at_work();
+// The same with where: "alice on pts/0 from 192.0.2.7"; the unit, where nobody has logged in.
+std::string who_is_at_work();
 
 // `outcome` as in Attempt. Never throws: a drill that could not be noted is said, and was one.
 void record_drill(const Options& options, const Path& volume, const std::string& luks_uuid,

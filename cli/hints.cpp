@@ -3,12 +3,21 @@
 #include "cli/exit_status.h"
 #include "cli/output.h"
 #include "core/base/escape.h"
+#include "core/lock/record.h"
 
 #include <fmt/format.h>
 
 #include <cstdio>
 
 namespace volseal {
+
+namespace {
+
+constexpr std::string_view hint_for_locked =
+    "'volseal recover VOLUME' opens it, with two factors; 'volseal lock --list' says what is "
+    "locked, and why";
+
+}  // namespace
 
 std::string_view hint_for(Code code) {
   switch (code) {
@@ -107,7 +116,10 @@ int exit_status_for(Code code) {
 
 int report_error(const Error& error) {
   print_err("volseal: {}\n", on_one_line(error.what()));
-  if (const std::string_view hint = hint_for(error.code()); !hint.empty()) {
+  const std::string_view hint = dynamic_cast<const LockedError*>(&error) != nullptr
+                                    ? hint_for_locked
+                                    : hint_for(error.code());
+  if (!hint.empty()) {
     print_err("  {}\n", hint);
   }
   return exit_status_for(error.code());

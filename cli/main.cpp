@@ -2,6 +2,7 @@
 #include "cli/erase.h"
 #include "cli/exit_status.h"
 #include "cli/hints.h"
+#include "cli/lock.h"
 #include "cli/verb.h"
 #include "core/base/log.h"
 #include "core/base/process.h"
@@ -63,6 +64,7 @@ int run_verb(int argc, char** argv) {
   add_tpm(app, session);
   add_unlock(app, session);
   add_drill(app, session);
+  add_lock(app, session);
   add_recover(app, session);
   add_audit(app, session);
   add_status(app, session);

@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
+#include "cli/way_in.h"
 #include "cli/world.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
@@ -151,6 +152,7 @@ int test(const ProtectorOptions& options, const Session& session) {
 void remove(const ProtectorOptions& options, const Session& session) {
   const int keyslot = options.keyslot.value_or(-1);  // required by the command line
   Volume volume = Volume::load(options.volume);
+  refuse_locked(volume);
   const auto protectors = ways_in(header_of(options.volume));
   const auto at = std::ranges::find(protectors, keyslot, &Way::keyslot);
   const std::string kind = at == protectors.end() ? "passphrase" : at->kind;

@@ -3,6 +3,8 @@
 #include "cli/attempt.h"
 #include "cli/drills.h"
 #include "cli/exit_status.h"
+#include "cli/lock_note.h"
+#include "cli/lock_trigger.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/recover_open.h"
@@ -15,6 +17,7 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/discover/discover.h"
+#include "core/lock/plan.h"
 #include "core/luks/header.h"
 
 #include <fmt/format.h>
@@ -85,7 +88,11 @@ std::vector<Path> chosen_volumes(const RecoverOptions& options) {
   std::vector<Path> locked;
   for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
     const auto& luks = graph[at].luks;
-    if (luks && !luks->keyslots.empty() && !open[at]) locked.emplace_back(graph[at].path);
+    if (!luks || luks->keyslots.empty()) continue;
+    // One that was busy when its group was locked is open, and waits for the TPM all the same.
+    const bool noted =
+        std::ranges::find(luks->tokens, LockNote::type, &Token::type) != luks->tokens.end();
+    if (!open[at] || noted) locked.emplace_back(graph[at].path);
   }
   return locked;
 }
@@ -149,9 +156,14 @@ class RecoverRun {
     volume.refuse_unsafe();
     replacer_.finish(volume);
     const Locked locked = look_at(path);
+    const auto note = lock_of(session_.options.state, volume);
+    if (note && options_.replace)
+      throw LockedError("replace the recovery key of " + path.native(), *note);
+    if (note)
+      print_out(fmt::format("{}: {}\n", escaped(path.native()), escaped(to_text(*note), 800)));
     const auto token = volume.version() == 2 ? find_group_token(volume) : std::nullopt;
     std::optional<Attempt> tpm;
-    if (token && !options_.replace) {
+    if (token && !options_.replace && !note) {
       tpm = opener_.by_tpm(path);
       if (tpm->outcome == Outcome::tampered || tpm->outcome == Outcome::forged)
         return report_attempt(*tpm, "opens");
@@ -166,10 +178,14 @@ class RecoverRun {
                             escaped(tpm->reason)));
     }
     announce(volume);
-    const OpenedBy opened = walk_through(volume, locked);
+    const OpenedBy opened = walk_through(volume, locked, note);
     if (!opened.opened()) return exit_status_for(opened.attempt.outcome);
     const std::string group = token ? token->token.group : options_.group;
     if (!options_.replace) map(volume, opened);
+    if (note) {
+      tpm_.open_again(volume, *note, opened.passphrase);
+      volume = Volume::load(path);
+    }
     if (tpm) {
       tpm_.put_right(volume, *tpm, opened.passphrase);
       // Its token may have been written by others meanwhile.
@@ -179,11 +195,16 @@ class RecoverRun {
     return exit_status::good;
   }
 
+  const std::vector<Attempt>& told() const { return told_; }
+
  private:
-  // Until one opens, or the person gives up.
-  OpenedBy walk_through(const Volume& volume, const Locked& locked) {
+  // Until one opens, or the person gives up. Where the group is locked, until two factors have: by
+  // one way, or by several of different kinds.
+  OpenedBy walk_through(const Volume& volume, const Locked& locked,
+                        const std::optional<LockNote>& note) {
     std::vector<Way> ways;
     for (const Way& way : locked.ways) {
+      if (note && !without_tpm(way)) continue;
       if (options_.keyslot ? way.keyslot == *options_.keyslot : way.asks) ways.push_back(way);
     }
     if (ways.empty()) {
@@ -192,19 +213,56 @@ class RecoverRun {
           options_.keyslot ? fmt::format("keyslot {}", *options_.keyslot) : "way in for people");
     }
     OpenedBy last;
+    std::vector<Given> given;
+    std::vector<OpenedBy> opened;
     for (;;) {
       const auto choice = choose(locked, ways);
+      if (!choice && !given.empty()) refuse_one_factor(volume, *note);
       if (!choice) return last;
-      if (ways[*choice].escrowed) ask_for_escrow();
-      last = opener_.open(volume, ways[*choice]);
+      const Way way = ways[*choice];
+      if (way.escrowed) ask_for_escrow();
+      last = opener_.open(volume, way);
       log_attempt(last.attempt);
-      record_drill(session_.options, volume.path(), ways[*choice].keyslot, last.attempt.outcome);
+      record_drill(session_.options, volume.path(), way.keyslot, last.attempt.outcome);
       report_attempt(last.attempt, "opens");
+      const bool by_escrow = !brought_.escrow.blobs.empty();
       // What was wrong is asked for anew.
       if (!last.opened()) brought_.escrow = options_.brought.escrow;
       const bool once = options_.keyslot || options_.brought.key_file;
+      if (last.opened() && note) {
+        given.push_back({.kind = way.kind, .factors = factors_shown(way, by_escrow)});
+        opened.push_back(std::move(last));
+        if (factors_of(given) >= recovery_factors) {
+          // A recovery key that was used is replaced.
+          const auto by_key = std::ranges::find_if(opened, &OpenedBy::used_recovery_key);
+          return std::move(by_key == opened.end() ? opened.back() : *by_key);
+        }
+        std::erase_if(ways, [&](const Way& other) { return other.kind == way.kind; });
+        if (once || ways.empty()) refuse_one_factor(volume, *note);
+        print_err(
+            "volseal: that is one factor, and the group is locked: a way in of another kind, "
+            "too\n");
+        continue;
+      }
       if (last.opened() || once) return last;
     }
+  }
+
+  // A key that is in escrow is two factors to who had to open the escrow; typed, it is one.
+  static int factors_shown(const Way& way, bool by_escrow) {
+    return way.kind == "recovery-key" && !by_escrow ? 1 : way.factors;
+  }
+
+  [[noreturn]] void refuse_one_factor(const Volume& volume, const LockNote& note) const {
+    audit_.record({.action = "recover",
+                   .outcome = "refused",
+                   .volume = volume.path().native(),
+                   .luks_uuid = volume.uuid(),
+                   .group = note.group,
+                   .detail = {{"reason", "the group is locked, and one factor was given"}}});
+    throw LockedError(
+        fmt::format("recover {}: one factor was given, and it takes two", volume.path().native()),
+        note);
   }
 
   std::optional<std::size_t> choose(const Locked& locked, const std::vector<Way>& ways) const {
@@ -258,7 +316,8 @@ class RecoverRun {
                    .detail = {}});
   }
 
-  void log_attempt(const Attempt& attempt) const {
+  void log_attempt(const Attempt& attempt) {
+    told_.push_back(attempt);
     audit_.record({.action = "recover",
                    .outcome = std::string(to_string(attempt.outcome)),
                    .volume = attempt.device.native(),
@@ -298,6 +357,7 @@ class RecoverRun {
   KeyReplacer replacer_;
   TpmRecovery tpm_;
   AuditLog audit_;
+  std::vector<Attempt> told_;
 };
 
 int recover(const RecoverOptions& options, const Session& session) {
@@ -323,18 +383,23 @@ int recover(const RecoverOptions& options, const Session& session) {
   if (options.brought.escrow.blobs.empty() != options.brought.escrow.keys.empty())
     throw Error(Code::usage, "recover: --blob and --key go together");
   if (volumes.empty()) print_out("no LUKS volume is locked\n");
-  RecoverRun run(options, session);
   int status = exit_status::good;
-  for (const Path& volume : volumes) {
-    try {
-      status = std::max(status, run.one(volume));
-    } catch (const Error& error) {
-      // One broken disk keeps no other one locked.
-      if (volumes.size() == 1) throw;
-      print_err("volseal: {}\n", error.what());
-      status = std::max(status, exit_status::failed);
+  std::vector<Attempt> attempts;
+  {
+    RecoverRun run(options, session);
+    for (const Path& volume : volumes) {
+      try {
+        status = std::max(status, run.one(volume));
+      } catch (const Error& error) {
+        // One broken disk keeps no other one locked.
+        if (volumes.size() == 1) throw;
+        print_err("volseal: {}\n", error.what());
+        status = std::max(status, exit_status::failed);
+      }
     }
+    attempts = run.told();
   }
+  follow_attempts(session.options, attempts);
   return status;
 }
 

@@ -7,8 +7,10 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
+#include "core/lock/record.h"
 #include "tpm/approval.h"
 #include "tpm/connection.h"
+#include "tpm/lock_down.h"
 #include "tpm/state.h"
 
 #include <fmt/format.h>
@@ -50,6 +52,65 @@ void TpmRecovery::put_right(Volume& volume, const Attempt& refused, const Secret
     // The volume is open; what follows can be done later.
     print_err("volseal: the TPM does not open {} yet: {}\n", name, on_one_line(error.what()));
   }
+}
+
+void TpmRecovery::open_again(Volume& volume, const LockNote& note, const Secret& passphrase) {
+  const std::string name = escaped(volume.path().native());
+  if (!agrees(fmt::format("{}. Is what was wrong put right? Then the TPM opens {} again",
+                          escaped(to_text(note), 800), name))) {
+    print_err("volseal: group {} stays locked; 'volseal recover' opens it again later\n",
+              escaped(note.group));
+    return;
+  }
+  try {
+    lift(volume, note, passphrase);
+  } catch (const Error& error) {
+    // The volume is open; the lock stays until this can be done.
+    print_err("volseal: group {} stays locked: {}\n", escaped(note.group),
+              on_one_line(error.what()));
+  }
+}
+
+// Nothing that was sealed, approved or copied before the lock counts any more.
+void TpmRecovery::begin_group_anew(const std::string& group) {
+  auto record = load_lock(options_.state, group);
+  if (!record) return;
+  // Two factors have been shown: from here on the group may be opened, and is a new one.
+  record->lifting = true;
+  save_lock(options_.state, *record);
+  const tpm::GroupState state(options_.state, group);
+  tpm::Connection connection = tpm::Connection::connect(options_.tcti);
+  const Path aside = tpm::begin_anew(connection, state, record->sealed_sha256);
+  if (!aside.empty())
+    log::note("group {} begins anew; what there was is in {}", escaped(group), aside.native());
+}
+
+void TpmRecovery::lift(Volume& volume, const LockNote& note, const Secret& passphrase) {
+  const AuditLog audit(audit_log_of(options_), "recover");
+  const auto event = [&](std::string_view outcome) {
+    return Event{.action = "lock.lift",
+                 .outcome = std::string(outcome),
+                 .volume = volume.path().native(),
+                 .luks_uuid = volume.uuid(),
+                 .group = note.group,
+                 .detail = {{"locked", note.since}, {"by", note.by}, {"reason", note.reason}}};
+  };
+  audit.record(event(audit_started));
+  begin_group_anew(note.group);
+  const GroupMaterial material = groups_.open(note.group);
+  // A lock that was cut off may have left them.
+  if (const auto old = find_group_token(volume)) {
+    for (const int slot : old->token.keyslots) remove_protector(volume, slot);
+  }
+  add_group_protector(volume, &passphrase, note.group, material, "full");
+  for (const VolumeToken& token : volume.tokens()) {
+    if (token.type == LockNote::type) volume.remove_token(token.id);
+  }
+  prove_group_protector(volume.path(), groups_.protector());
+  remove_lock(options_.state, note.group);
+  audit.record(event("ok"));
+  print_err("volseal: the TPM opens {} again, and group {} is locked no more\n",
+            escaped(volume.path().native()), escaped(note.group));
 }
 
 void TpmRecovery::approve(const Volume& volume, const std::string& group) {

@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
+#include "core/lock/record.h"
 #include "tpm/approval.h"
 #include "tpm/connection.h"
 #include "tpm/pcr.h"
@@ -43,6 +44,16 @@ std::vector<std::string> chosen_groups(const TpmOptions& options, const Session&
     throw Error(Code::not_found, "find the groups of this machine: there is none in {}",
                 (session.options.state / "groups").native());
   }
+  return groups;
+}
+
+// What only looks, and the latch, go on; what a person would change waits for 'volseal recover'.
+std::vector<std::string> changed_groups(const TpmOptions& options, const Session& session,
+                                        std::string_view doing) {
+  std::vector<std::string> groups = chosen_groups(options, session);
+  for (const std::string& group : groups)
+    refuse_locked(session.options.state, group,
+                  fmt::format("{} for group {}", doing, escaped(group)));
   return groups;
 }
 
@@ -94,7 +105,7 @@ void explain(const TpmOptions& options, Session& session) {
 
 void approve(const TpmOptions& options, const Session& session) {
   bool good = true;
-  for (const std::string& group : chosen_groups(options, session)) {
+  for (const std::string& group : changed_groups(options, session, "approve this boot")) {
     good &= approve_boot(
         session.options, group, options.volumes,
         {.allow_unmeasured = options.allow_unmeasured, .drop_oldest = options.drop_oldest});
@@ -115,7 +126,7 @@ void finish(const TpmOptions& options, const Session& session, const std::string
 }
 
 void revoke(const TpmOptions& options, const Session& session) {
-  for (const std::string& group : chosen_groups(options, session)) {
+  for (const std::string& group : changed_groups(options, session, "revoke old approvals")) {
     record(session, "tpm.revoke", group, std::string(audit_started));
     std::string sealed;
     {
@@ -129,7 +140,7 @@ void revoke(const TpmOptions& options, const Session& session) {
 }
 
 void change_pin(const TpmOptions& options, const Session& session) {
-  const std::vector<std::string> groups = chosen_groups(options, session);
+  const std::vector<std::string> groups = changed_groups(options, session, "change the PIN");
   if (groups.size() != 1) {
     throw Error(Code::usage, "change the PIN: there are {} groups; name one with --group",
                 groups.size());
@@ -167,7 +178,7 @@ void change_pin(const TpmOptions& options, const Session& session) {
 
 // For a volume that was away while its group changed.
 void sync_only(const TpmOptions& options, const Session& session) {
-  for (const std::string& group : chosen_groups(options, session)) {
+  for (const std::string& group : changed_groups(options, session, "write approvals")) {
     const auto sealed = tpm::GroupState(session.options.state, group).sealed();
     if (sealed && !sync_group(group, options.volumes, *sealed)) {
       throw Error(Code::io, "bring the tokens of group {} up to date", group);
@@ -178,7 +189,8 @@ void sync_only(const TpmOptions& options, const Session& session) {
 // For a TPM that was replaced or cleared: what it sealed is lost, and the group begins anew with
 // the next volume that is enrolled.
 void forget(const TpmOptions& options, const Session& session) {
-  const std::vector<std::string> groups = chosen_groups(options, session);
+  const std::vector<std::string> groups =
+      changed_groups(options, session, "forget what was sealed");
   if (groups.size() != 1) {
     throw Error(Code::usage, "forget a group: there are {}; name one with --group", groups.size());
   }

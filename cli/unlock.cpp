@@ -3,6 +3,8 @@
 #include "cli/boot_log.h"
 #include "cli/crypttab_source.h"
 #include "cli/exit_status.h"
+#include "cli/lock_note.h"
+#include "cli/lock_trigger.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/unlock_target.h"
@@ -77,6 +79,7 @@ class UnlockRun {
  public:
   UnlockRun(const UnlockOptions& options, const Session& session)
       : options_(options),
+        state_(session.options.state),
         protectors_(session.options, policy_),
         unlocker_(protectors_.protector(), pin_from_terminal()),
         keys_(person_at_terminal()),
@@ -108,6 +111,8 @@ class UnlockRun {
     }
     return status;
   }
+
+  const std::vector<Attempt>& told() const { return told_; }
 
  private:
   static bool is_open(const UnlockTarget& target) {
@@ -149,6 +154,22 @@ class UnlockRun {
                    .detail = {{"mapping", target.mapping}, {"reason", why}}});
   }
 
+  // What is locked down opens by no way but recover's, key files and people included.
+  std::optional<Attempt> locked(const UnlockTarget& target) const {
+    const Volume volume = Volume::load(target.device);
+    const auto lock = lock_of(state_, volume);
+    if (!lock) return std::nullopt;
+    return Attempt{.device = target.device,
+                   .mapping = target.mapping,
+                   .luks_uuid = volume.uuid(),
+                   .group = lock->group,
+                   .protector = "tpm",
+                   .outcome = Outcome::revoked,
+                   .reason = to_text(*lock),
+                   .keyslot = {},
+                   .findings = {}};
+  }
+
   // By TPM, several at once. What cannot even be looked at has no attempt here; one() says why.
   void open_together(const std::vector<UnlockTarget>& targets) {
     std::vector<CheckedVolume> checked;
@@ -173,6 +194,10 @@ class UnlockRun {
         print_out(
             fmt::format("{} is open as {}\n", escaped(target.device.native()), target.mapping));
       return exit_status::good;
+    }
+    if (auto refused = locked(target)) {
+      tell(*refused);
+      return exit_status_for(refused->outcome);
     }
     Attempt attempt = options_.key_file
                           ? Unlocker::by_secret(target, read_secret(*options_.key_file))
@@ -247,6 +272,7 @@ class UnlockRun {
   }
 
   void tell(const Attempt& attempt) {
+    told_.push_back(attempt);
     log_attempt(attempt);
     if (options_.json) {
       attempts_.push_back(json_of(attempt));
@@ -280,6 +306,7 @@ class UnlockRun {
   }
 
   const UnlockOptions& options_;
+  Path state_;
   Policy policy_;  // the TPM needs none to unseal
   Groups protectors_;
   Unlocker unlocker_;
@@ -287,8 +314,23 @@ class UnlockRun {
   AllOf parts_;  // and one line typed
   AuditLog audit_;
   std::map<Path, Attempt> opened_;  // by open_together()
+  std::vector<Attempt> told_;
   Json attempts_ = Json::array();
 };
+
+// What the policy wants done about the attempts comes once nobody here holds the TPM any more.
+int open_all(const std::vector<UnlockTarget>& targets, const UnlockOptions& options,
+             const Session& session) {
+  std::vector<Attempt> attempts;
+  int status = exit_status::good;
+  {
+    UnlockRun run(options, session);
+    status = run.over(targets);
+    attempts = run.told();
+  }
+  follow_attempts(session.options, attempts);
+  return status;
+}
 
 // For a disk that was just plugged in: udev knows that it is LUKS, and nothing else. What is not
 // enrolled, not in crypttab, or there for others to open, is none of ours, and no failure.
@@ -305,7 +347,7 @@ int unlock_listed(const UnlockOptions& options, const Session& session) {
           {.device = path, .mapping = entry.name, .options = activate_options(entry.options)});
     }
   }
-  return targets.empty() ? exit_status::good : UnlockRun(options, session).over(targets);
+  return targets.empty() ? exit_status::good : open_all(targets, options, session);
 }
 
 int unlock(const UnlockOptions& options, const Session& session) {
@@ -333,7 +375,7 @@ int unlock(const UnlockOptions& options, const Session& session) {
       targets.push_back(target_of(volume, options));
     }
   }
-  return UnlockRun(options, session).over(targets);
+  return open_all(targets, options, session);
 }
 
 }  // namespace

@@ -23,6 +23,10 @@ _volseal() {
   for ((i = 1; i < COMP_CWORD && ${#verbs[@]} < 2; i++)); do
     if [[ ${COMP_WORDS[i]} =~ ^[a-z]+$ ]]; then verbs+=("${COMP_WORDS[i]}"); fi
   done
+  if [[ $previous == lock ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$(sed -n 's/^\[group\.\([A-Za-z0-9_-]*\)\].*/\1/p' /etc/volseal/policy.toml 2>/dev/null) default --list" -- "$word")
+    return
+  fi
   local help
   help=$(volseal "${verbs[@]}" --help 2>/dev/null || volseal "${verbs[@]:0:1}" --help 2>/dev/null)
   if [[ $word == -* ]]; then

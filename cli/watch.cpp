@@ -1,22 +1,28 @@
 // volseal watch: tells what is attached, changed or used without being covered, as it happens, and
 // does what the policy wants done about it.
 #include "cli/exit_status.h"
+#include "cli/lock_trigger.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "cli/watch_tell.h"
 #include "cli/world.h"
+#include "core/audit/reader.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/deny/deny.h"
 #include "core/discover/discover.h"
+#include "core/lock/trigger.h"
+#include "core/watch/header_watch.h"
 #include "core/watch/learn.h"
 #include "core/watch/warden.h"
 #include "core/watch/watcher.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <map>
@@ -108,6 +114,29 @@ class Waker {
   UniqueFd epoll_;
 };
 
+// What the policy wants locked is locked in a unit of its own, which may use the TPM and change
+// headers. `volseal lock --by-policy` finds the reason where this puts it.
+Errand errand_to_lock(const std::string& group, const std::string& reason, const Options& options) {
+  constexpr std::chrono::minutes longest(10);
+  make_folder(lock_reason_place(group).parent_path());
+  write_file(lock_reason_place(group), reason, 0600);
+  if (std::filesystem::exists("/run/systemd/system")) {
+    return {.argv = {"systemctl", "start", fmt::format("volseal-lock@{}.service", group)},
+            .timeout = longest,
+            .about = "lock " + group};
+  }
+  std::vector<std::string> argv = {std::filesystem::read_symlink("/proc/self/exe").native(),
+                                   "--policy",
+                                   options.policy.native(),
+                                   "--state",
+                                   options.state.native(),
+                                   "lock",
+                                   "--by-policy",
+                                   group};
+  if (!options.tcti.empty()) argv.insert(argv.begin() + 1, {"--tcti", options.tcti});
+  return {.argv = std::move(argv), .timeout = longest, .about = "lock " + group};
+}
+
 // Enrolls or opens a device, in a unit of its own where systemd runs: the watch may write nothing.
 Errand errand_for(Response response, const std::string& node, const Options& options) {
   constexpr std::chrono::hours longest(24);
@@ -135,6 +164,7 @@ class Watchman {
   Watchman(const Options& options, const WatchOptions& watch)
       : options_(options),
         policy_(load_policy(options.policy)),
+        rules_(load_lock_rules(options.policy)),
         preview_(watch.dry_run || watch.once),
         escape_(escape_on_command_line()),
         teller_(AuditLog(audit_log_of(options), "watch"), alarms_, watch.json, watch.wall) {
@@ -216,9 +246,58 @@ class Watchman {
 
   void act(const Sighting& seen, std::vector<Finding>& findings) {
     try {
+      const std::uint64_t broken = warden_->broken();
       warden_->act(seen, policy_, today(), findings);
+      look_at_headers(seen, findings);
+      if (warden_->broken() == broken) return;
+      for (const auto& [group, rules] : rules_)
+        tampered(group, "a quarantine of the watch was broken by hand");
     } catch (const Error& error) {
       log::warning("{}", error.what());
+    }
+  }
+
+  // An enrolled volume whose header is another one, though no verb of ours was at it.
+  void look_at_headers(const Sighting& seen, std::vector<Finding>& findings) {
+    const auto since = std::exchange(looked_, since_boot());
+    for (const HeaderChange& change : headers_.look(seen.graph)) {
+      if (is_explained(change, since)) continue;
+      const std::string what =
+          fmt::format("{}, and volseal did not do that", fmt::join(change.changes, ", "));
+      for (const VolumeVerdict& volume : seen.coverage.volumes) {
+        if (volume.device != change.device) continue;
+        Finding finding = finding_of(Happening::changed, seen, volume);
+        finding.noticed_by = "header";
+        finding.changes = {"its header was changed: " + what};
+        findings.push_back(std::move(finding));
+      }
+      tampered(change.group, fmt::format("the header of {} was changed: {}",
+                                         seen.graph[change.device].path, what));
+    }
+  }
+
+  // Verbs record what they are about to do to a header, and some wait for a person meanwhile.
+  bool is_explained(const HeaderChange& change, std::chrono::milliseconds since) const {
+    constexpr std::chrono::minutes at_work(10);
+    bool explained = false;
+    const std::string boot = boot_id();
+    for_each_event(
+        audit_log_of(options_).log, change.luks_uuid, [&](const AuditRecord& record, auto) {
+          explained = explained || explains_change(record, change.luks_uuid, boot, since - at_work);
+        });
+    return explained;
+  }
+
+  void tampered(const std::string& group, const std::string& reason) {
+    const auto found = rules_.find(group);
+    const bool wanted =
+        found != rules_.end() && found->second.on_tamper != OnTamper::tell && !preview_;
+    if (!wanted || alarms_.is_about("lock " + group)) return;
+    try {
+      if (!alarms_.add(errand_to_lock(group, reason, options_)))
+        log::warning("too much waits to lock group {}", group);
+    } catch (const std::exception& error) {
+      log::warning("group {} is not locked, though the policy wants it: {}", group, error.what());
     }
   }
 
@@ -241,6 +320,7 @@ class Watchman {
 
   void reload(const Book& book) {
     policy_ = load_policy(options_.policy);
+    rules_ = load_lock_rules(options_.policy);
     teller_.follow(policy_.watch);
     set_first_moment(book);
     note("watch.reload");
@@ -279,6 +359,7 @@ class Watchman {
 
   const Options& options_;
   Policy policy_;
+  std::map<std::string, LockRules> rules_;
   bool preview_;
   std::string escape_;
   Errands alarms_{4};
@@ -286,6 +367,8 @@ class Watchman {
   WatchTeller teller_;
   std::optional<Deny> deny_;
   std::unique_ptr<Warden> warden_;
+  HeaderWatch headers_;
+  std::chrono::milliseconds looked_ = since_boot();
   std::map<Verdict, std::size_t> volumes_;
 };
 

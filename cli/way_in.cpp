@@ -5,8 +5,10 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/enroll/protectors.h"
+#include "core/lock/record.h"
 #include "core/protect/recovery_key.h"
 #include "core/unlock/all_of.h"
+#include "core/unlock/find_lock.h"
 #include "core/unlock/unlocker.h"
 
 #include <utility>
@@ -37,8 +39,14 @@ std::optional<Secret> by_all_of(const Volume& volume, Groups& groups, Fido2& key
 
 }  // namespace
 
+void refuse_locked(const Volume& volume) {
+  if (const auto note = find_lock(volume))
+    throw LockedError("open " + volume.path().native(), *note);
+}
+
 Secret way_in(const std::optional<Path>& key_file, const Volume& volume, Groups& groups,
               Fido2& keys) {
+  refuse_locked(volume);
   if (!key_file) {
     if (const auto found = find_group_token(volume)) {
       const GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());

@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/base/log.h"
+#include "core/lock/record.h"
 #include "tpm/connection.h"
 #include "tpm/group.h"
 #include "tpm/protector.h"
@@ -96,6 +97,7 @@ Groups::~Groups() = default;
 GroupMaterial Groups::open(const std::string& name) {
   auto at = opened_.find(name);
   if (at == opened_.end()) {
+    refuse_locked(options_.state, name, "open group " + escaped(name));
     // The connection lives for this call only: a TPM without a resource manager serves one at a
     // time.
     tpm::Connection connection = tpm::Connection::connect(options_.tcti);

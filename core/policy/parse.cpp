@@ -4,6 +4,7 @@
 #include "core/base/escape.h"
 #include "core/policy/audit.h"
 #include "core/policy/conditions.h"
+#include "core/policy/lock.h"
 #include "core/policy/policy.h"
 #include "core/policy/section.h"
 #include "core/policy/watch.h"
@@ -297,7 +298,8 @@ std::vector<std::string> read_recovery(const Section& section, const toml::array
 constexpr int most_factors = 4;
 
 Group read_group(const Section& section, std::string_view name) {
-  section.only({"tenant", "environment", "recovery", "factors", "drill_days", "tpm", "escrow"});
+  section.only({"tenant", "environment", "recovery", "factors", "drill_days", "tpm", "escrow",
+                "on_tamper", "lock_after"});
   Group group;
   group.name = name;
   group.tenant = section.text("tenant").value_or("");
@@ -314,6 +316,8 @@ Group read_group(const Section& section, std::string_view name) {
   if (const auto escrow = section.table("escrow", fmt::format("[group.{}.escrow]", name))) {
     group.escrow = read_escrow(*escrow);
   }
+  // Kept by load_lock_rules(); read here so that a mistake shows as any other one does.
+  read_lock_rules(section);
   return group;
 }
 

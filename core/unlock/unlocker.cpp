@@ -6,6 +6,7 @@
 #include "core/protect/fido2.h"
 #include "core/protect/recovery_key.h"
 #include "core/unlock/all_of.h"
+#include "core/unlock/find_lock.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,6 +19,9 @@ namespace volseal {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Whoever writes headers writes it, and an initramfs prints it.
+constexpr std::size_t longest_note = 800;
 
 // Fills in how an attempt ended and how long it took.
 class Watch {
@@ -142,6 +146,11 @@ CheckedVolume Unlocker::check(const UnlockTarget& target) {
   attempt.luks_uuid = volume.uuid();
   try {
     volume.refuse_unsafe();
+    if (const auto lock = find_lock(volume)) {
+      attempt.group = lock->group;
+      watch.end(Outcome::revoked, escaped(to_text(*lock), longest_note));
+      return checked;
+    }
     const auto found = find_group_token(volume);
     if (!found) {
       watch.end(Outcome::unavailable, "the volume has no volseal-tpm2 token");
