@@ -16,6 +16,8 @@ void add_selection(CLI::App* verb, AuditSelection& selection) {
                    "from then on: 2026-01-31, 2026-01-31T12:30 (UTC), or an age: 45m, 2h, 7d");
   verb->add_option("--volume", selection.volume, "its path or LUKS UUID; a glob");
   verb->add_option("--group", selection.group, "a glob");
+  verb->add_option("--tenant", selection.tenant, "whose the group was then; a glob");
+  verb->add_option("--environment", selection.environment, "the group's, then; a glob");
   verb->add_option("--action", selection.action, "such as 'unlock' or 'keyslot.*'; a glob");
   verb->add_option("--who", selection.who,
                    "a user who logged in, by name or number; a unit, terminal or remote host: a "

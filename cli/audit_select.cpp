@@ -86,6 +86,13 @@ bool matches(const std::string& pattern, const std::string& text) {
   return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
 }
 
+// As it was when that happened; an event of no group is of nobody.
+bool has_detail(const Event& event, const char* key, const std::string& pattern) {
+  if (pattern.empty()) return true;
+  const auto found = event.detail.find(key);
+  return found != event.detail.end() && matches(pattern, found->second);
+}
+
 }  // namespace
 
 AuditFilter::AuditFilter(const AuditSelection& selection)
@@ -106,6 +113,10 @@ bool AuditFilter::wants(const AuditRecord& record) const {
     return false;
   }
   if (!selection_.group.empty() && !matches(selection_.group, event.group)) return false;
+  if (!has_detail(event, "tenant", selection_.tenant) ||
+      !has_detail(event, "environment", selection_.environment)) {
+    return false;
+  }
   if (!selection_.action.empty() && !matches(selection_.action, event.action)) return false;
   return selection_.who.empty() || is_by(record.who);
 }

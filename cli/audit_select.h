@@ -12,8 +12,10 @@ namespace volseal {
 
 struct AuditSelection {
   std::string since;   // "YYYY-MM-DD[Thh:mm[:ss]]", UTC, or "90s", "45m", "2h", "7d"; empty: all
-  std::string volume;  // its path or LUKS UUID; these four are globs as fnmatch(3) has them
+  std::string volume;  // its path or LUKS UUID; these six are globs as fnmatch(3) has them
   std::string group;
+  std::string tenant;       // the group's when it happened
+  std::string environment;  // the same
   std::string action;
   std::string who;  // a user's name or number, a unit, a terminal, a remote host
 };

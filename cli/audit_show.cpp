@@ -1,5 +1,6 @@
 #include "cli/audit_show.h"
 
+#include "cli/operator_view.h"
 #include "cli/output.h"
 #include "cli/world.h"
 #include "core/audit/reader.h"
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include <deque>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -99,6 +101,13 @@ std::string csv_of(const AuditRecord& record) {
   return csv_record(cells);
 }
 
+// Of the log; for who is not root, of what root has left for their groups.
+void each_event(const Options& options,
+                const std::function<void(const AuditRecord&, std::string_view)>& visit) {
+  if (!for_each_published_event(options, visit))
+    for_each_event(audit_log_of(options).log, "", visit);
+}
+
 }  // namespace
 
 void show_audit(const AuditShow& show, const Options& options) {
@@ -112,14 +121,13 @@ void show_audit(const AuditShow& show, const Options& options) {
     kept.pop_front();
     ++left_out;
   };
-  for_each_event(audit_log_of(options).log, "",
-                 [&](const AuditRecord& record, std::string_view line) {
-                   if (!filter.wants(record)) return;
-                   if (show.json)
-                     keep(lines, std::string(line));
-                   else
-                     keep(records, record);
-                 });
+  each_event(options, [&](const AuditRecord& record, std::string_view line) {
+    if (!filter.wants(record)) return;
+    if (show.json)
+      keep(lines, std::string(line));
+    else
+      keep(records, record);
+  });
   if (show.json) {
     print_out(json_of(lines, left_out));
     return;
@@ -138,17 +146,16 @@ void export_audit(const AuditSelection& selection, AuditFormat format, const Opt
                       "unit",   "pid",       "program", "verb",    "action", "outcome",
                       "volume", "luks_uuid", "group",   "detail"});
   }
-  for_each_event(audit_log_of(options).log, "",
-                 [&](const AuditRecord& record, std::string_view line) {
-                   if (!filter.wants(record)) return;
-                   if (format == AuditFormat::csv)
-                     out += csv_of(record);
-                   else
-                     (out += line) += '\n';
-                   if (out.size() < piece) return;
-                   print_out(out);
-                   out.clear();
-                 });
+  each_event(options, [&](const AuditRecord& record, std::string_view line) {
+    if (!filter.wants(record)) return;
+    if (format == AuditFormat::csv)
+      out += csv_of(record);
+    else
+      (out += line) += '\n';
+    if (out.size() < piece) return;
+    print_out(out);
+    out.clear();
+  });
   print_out(out);
 }
 

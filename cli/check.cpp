@@ -1,12 +1,13 @@
 // volseal check: the coverage report in the form that is asked for; its exit status is the verdict.
 #include "cli/evidence.h"
 #include "cli/exit_status.h"
+#include "cli/filter_options.h"
 #include "cli/graph.h"
+#include "cli/operator_view.h"
 #include "cli/output.h"
-#include "cli/records.h"
+#include "cli/report_of.h"
 #include "cli/report_shelf.h"
 #include "cli/verb.h"
-#include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
 #include "core/coverage/coverage.h"
@@ -32,6 +33,7 @@ const std::map<std::string, Format> formats = {
 
 struct CheckRequest {
   GraphSource source;
+  Filter filter;
   std::string format_name = "table";
   Format format = Format::table;
   bool json = false;
@@ -85,18 +87,25 @@ std::string rendered(const Report& report, const CheckRequest& request) {
   return "";
 }
 
+// What root has left for who is not root, and may look at no device.
+std::optional<Report> left_by_root(const CheckRequest& request, const Options& options) {
+  if (!is_live(request.source) || !request.source.volumes.empty()) return std::nullopt;
+  auto report = published_report(options);
+  if (!report) return std::nullopt;
+  if (request.pseudonym_key || request.keep || request.evidence)
+    throw Error(Code::denied, "--pseudonymize, --keep and --evidence are for root");
+  print_err("volseal: as root saw it on {}\n", on_one_line(report->coverage.taken_at));
+  return request.filter.is_all() ? report : narrowed(*std::move(report), request.filter);
+}
+
 Report report_of(const CheckRequest& request, const Options& options) {
-  const Policy policy = load_policy(options.policy);
-  const Controls controls = load_controls(request.controls_file);
-  const DeviceGraph graph = get_graph(request.source);
-  const std::string now = utc_now();
-  Coverage coverage =
-      judge(graph, policy, now.substr(0, sizeof("YYYY-MM-DD") - 1),
-            is_live(request.source) ? read_records(graph, policy, options) : Records{});
-  Report report = make_report(graph, policy, std::move(coverage), controls,
-                              {.version = VOLSEAL_VERSION, .made_at = now});
-  if (!request.pseudonym_key) return report;
-  return pseudonymized(std::move(report), graph, policy, read_secret(*request.pseudonym_key, true));
+  if (auto report = left_by_root(request, options)) return *std::move(report);
+  MadeReport made = machine_report(
+      {.source = request.source, .filter = request.filter, .controls_file = request.controls_file},
+      options);
+  if (!request.pseudonym_key) return std::move(made.report);
+  return pseudonymized(std::move(made.report), made.graph, made.policy,
+                       read_secret(*request.pseudonym_key, true));
 }
 
 EarlierReport earlier_report(const Path& path) {
@@ -160,6 +169,7 @@ void add_check(CLI::App& app, Session& session) {
   verb->add_option("VOLUME", request->source.volumes,
                    "devices or image files; all devices by default");
   add_graph_options(*verb, request->source);
+  add_filter_options(*verb, request->filter);
   CLI::Option* format = verb->add_option("--format", request->format_name, "in which form")
                             ->check(CLI::IsMember(&formats))
                             ->type_name("FORM");

@@ -70,7 +70,7 @@ class DrillRun {
       : options_(options),
         global_(global),
         groups_(global, policy_),
-        unlocker_(groups_.protector(), options.unattended ? AskPin() : pin_from_terminal()),
+        unlocker_(groups_.protector(), options.unattended ? AskPin() : groups_.ask_pin()),
         keys_(person_at_terminal(options.pin_file)),
         parts_(keys_, [this](const std::string& prompt) { return ask(prompt); }) {}
 

@@ -111,7 +111,7 @@ bool approve_boot(const Options& options, const std::string& group, const std::v
   }
   const bool good = sync_group(group, more, sealed);
   audit.record({.action = "tpm.approve", .outcome = good ? "ok" : "failed", .group = group});
-  log::note("group {}: this boot's measurements are approved", group);
+  log::note("{}: this boot's measurements are approved", named_group(options, group));
   return good;
 }
 

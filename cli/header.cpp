@@ -353,7 +353,7 @@ std::string other_content(const Device& device) {
 class Proof {
  public:
   Proof(const HeaderOptions& options, Groups& groups)
-      : options_(options), unlocker_(groups.protector(), pin_from_terminal()) {}
+      : options_(options), unlocker_(groups.protector(), groups.ask_pin()) {}
 
   Attempt on(const Path& header) {
     const UnlockTarget target{.device = header, .mapping = ""};

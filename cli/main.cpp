@@ -72,6 +72,7 @@ int run_verb(int argc, char** argv) {
   add_watch(app, session);
   add_quarantine(app, session);
   add_erase(app, session);
+  add_operators(app, session);
 
   try {
     app.parse(argc, argv);

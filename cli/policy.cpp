@@ -3,6 +3,7 @@
 
 #include "cli/exit_status.h"
 #include "cli/graph.h"
+#include "cli/operator_view.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "core/base/clock.h"
@@ -12,6 +13,7 @@
 #include "core/base/table.h"
 #include "core/coverage/coverage.h"
 #include "core/escrow/escrow.h"
+#include "tpm/state.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -19,7 +21,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <ctime>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,10 +40,15 @@ struct PolicyVerb {
   bool json = false;
 };
 
-std::string what_it_says(const Rule* rule, std::string_view today) {
-  if (rule == nullptr) return "encrypt, group 'default'";
+std::string what_it_says(const Policy& policy, const Rule* rule, std::string_view today) {
+  const auto encrypted = [&](const std::string& name) {
+    const Group& group = policy.group(name);
+    const std::string owner = owner_words(group.tenant, group.environment);
+    return fmt::format("encrypt, {}{}group '{}'", owner, owner.empty() ? "" : " ", name);
+  };
+  if (rule == nullptr) return encrypted("default");
   switch (rule->action) {
-    case Action::encrypt: return fmt::format("encrypt, group '{}'", rule->group);
+    case Action::encrypt: return encrypted(rule->group);
     case Action::forbid: return fmt::format("forbid: {}", escaped(rule->reason));
     case Action::leave: break;
   }
@@ -131,7 +140,8 @@ std::string to_text(const std::vector<TriedEscrow>& escrows) {
 
 std::string to_json(const Policy& policy, const DeviceGraph& graph,
                     const std::vector<Decision>& decisions, const std::vector<std::string>& idle,
-                    const std::vector<TriedEscrow>& escrows, std::string_view today) {
+                    const std::vector<TriedEscrow>& escrows,
+                    const std::vector<std::string>& problems, std::string_view today) {
   Json volumes = Json::array();
   for (const auto& [at, rule] : decisions) {
     const bool encrypts = rule == nullptr || rule->action == Action::encrypt;
@@ -149,19 +159,28 @@ std::string to_json(const Policy& policy, const DeviceGraph& graph,
   }
   std::vector<std::string> groups;
   groups.reserve(policy.groups.size());
-  for (const Group& group : policy.groups) groups.push_back(group.name);
+  Json owners = Json::array();
+  for (const Group& group : policy.groups) {
+    groups.push_back(group.name);
+    owners.push_back({{"group", group.name},
+                      {"tenant", to_valid_utf8(group.tenant)},
+                      {"environment", to_valid_utf8(group.environment)},
+                      {"operators", group.operators}});
+  }
   const Json json = {{"schema", "volseal-policy-check/1"},
                      {"policy", to_valid_utf8(policy.source)},
                      {"digest", policy.digest},
                      {"groups", groups},
+                     {"owners", std::move(owners)},
                      {"escrows", to_json(escrows)},
                      {"volumes", std::move(volumes)},
-                     {"idle_rules", idle}};
+                     {"idle_rules", idle},
+                     {"problems", problems}};
   return json.dump(1) + "\n";
 }
 
-std::string volumes_table(const DeviceGraph& graph, const std::vector<Decision>& decisions,
-                          std::string_view today) {
+std::string volumes_table(const Policy& policy, const DeviceGraph& graph,
+                          const std::vector<Decision>& decisions, std::string_view today) {
   std::vector<std::vector<Cell>> rows(1);
   for (const char* title : {"VOLUME", "SIZE", "CONTENT", "RULE", "SAYS"}) {
     rows.front().push_back({.text = title, .colour = "1"});
@@ -174,16 +193,41 @@ std::string volumes_table(const DeviceGraph& graph, const std::vector<Decision>&
                     {.text = human_size(device.size)},
                     {.text = content_of(device)},
                     {.text = name},
-                    {.text = what_it_says(rule, today)}});
+                    {.text = what_it_says(policy, rule, today)}});
   }
   return render_table(rows, columns(STDOUT_FILENO), may_colour(STDOUT_FILENO));
 }
 
+// What is wrong with it on this machine, and no mistake in its text.
+std::vector<std::string> problems_here(const Policy& policy, const Path& file,
+                                       const Options& options) {
+  std::vector<std::string> problems = operator_problems(policy, file);
+  std::map<std::uint32_t, std::string> counters;
+  for (const Group& group : policy.groups) {
+    try {
+      const auto counter = tpm::GroupState(options.state, group.name).counter();
+      if (!counter) continue;
+      const auto [at, added] = counters.emplace(*counter, group.name);
+      if (!added)
+        problems.push_back(
+            fmt::format("groups {} and {} have one revocation counter: revoking one "
+                        "would revoke both",
+                        at->second, group.name));
+    } catch (const Error& error) {
+      problems.push_back(on_one_line(error.what()));
+    }
+  }
+  return problems;
+}
+
 int check(const PolicyVerb& verb, const Options& options) {
-  const Policy policy = load_policy(verb.file ? Path(*verb.file) : options.policy);
+  const Path file = verb.file ? Path(*verb.file) : options.policy;
+  const Policy policy = load_policy(file);
   // A saved graph may be another machine's, and so may the certificates be.
   const auto escrows = verb.graph.empty() ? try_escrows(policy) : std::vector<TriedEscrow>();
   const DeviceGraph graph = get_graph({.file = verb.graph});
+  const std::vector<std::string> problems =
+      verb.graph.empty() ? problems_here(policy, file, options) : std::vector<std::string>();
   const std::string today = utc_now().substr(0, 10);
   const std::vector<Decision> decisions = decisions_of(policy, graph);
   std::vector<std::string> idle;
@@ -193,7 +237,7 @@ int check(const PolicyVerb& verb, const Options& options) {
     }
   }
   if (verb.json) {
-    print_out(to_json(policy, graph, decisions, idle, escrows, today));
+    print_out(to_json(policy, graph, decisions, idle, escrows, problems, today));
     return exit_status::good;
   }
   std::string text =
@@ -201,11 +245,12 @@ int check(const PolicyVerb& verb, const Options& options) {
                   policy.source == "built-in" ? "The built-in policy" : escaped(policy.source),
                   policy.rules.size(), policy.rules.size() == 1 ? "" : "s", policy.groups.size(),
                   policy.groups.size() == 1 ? "" : "s");
-  text += volumes_table(graph, decisions, today);
+  text += volumes_table(policy, graph, decisions, today);
   if (!idle.empty()) {
     text += fmt::format("\nDecide nothing on this machine: {}\n", fmt::join(idle, ", "));
   }
   text += to_text(escrows);
+  for (const std::string& problem : problems) text += fmt::format("\nwarning: {}\n", problem);
   if (!graph.root) text += "\nTaken without root's rights: most contents could not be read.\n";
   print_out(text);
   return exit_status::good;

@@ -5,6 +5,7 @@
 #include "cli/drills.h"
 #include "cli/escrows.h"
 #include "cli/exit_status.h"
+#include "cli/operator_view.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
@@ -12,6 +13,7 @@
 #include "cli/world.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/coverage/drill_ages.h"
 #include "core/coverage/ways.h"
 #include "core/enroll/protectors.h"
 #include "core/luks/header.h"
@@ -48,7 +50,39 @@ LuksHeader header_of(const Path& volume) {
   return std::move(*header);
 }
 
-void list(const ProtectorOptions& options) {
+// What root has left of it for who is not root.
+bool list_published(const ProtectorOptions& options, const Session& session) {
+  const auto report = published_report(session.options);
+  if (!report) return false;
+  const auto& volumes = report->coverage.volumes;
+  const auto volume = std::ranges::find_if(volumes, [&](const VolumeVerdict& one) {
+    return one.path == options.volume.native() || one.luks_uuid == options.volume.native();
+  });
+  if (volume == volumes.end())
+    throw Error(Code::not_found, "list the protectors of {}: no volume of yours",
+                options.volume.native());
+  if (options.json) {
+    Json json = {{"schema", "volseal-protectors/1"},
+                 {"volume", to_valid_utf8(volume->path)},
+                 {"luks_uuid", to_valid_utf8(volume->luks_uuid)},
+                 {"tenant", to_valid_utf8(volume->tenant)},
+                 {"environment", to_valid_utf8(volume->environment)},
+                 {"kinds", volume->protectors},
+                 {"as_of", report->coverage.taken_at}};
+    print_out(json.dump(1, ' ', true) + "\n");
+    return true;
+  }
+  std::string text = fmt::format("{} of {}, as root saw it on {}\n", escaped(volume->path),
+                                 owner_words(volume->tenant, volume->environment),
+                                 escaped(report->coverage.taken_at));
+  for (const std::string& kind : volume->protectors) text += fmt::format("  {}\n", escaped(kind));
+  for (const DrillAge& age : volume->drills) text += fmt::format("  {}\n", drill_words(age));
+  print_out(text);
+  return true;
+}
+
+void list(const ProtectorOptions& options, const Session& session) {
+  if (list_published(options, session)) return;
   const LuksHeader header = header_of(options.volume);
   const auto protectors = ways_in(header);
   if (options.json) {
@@ -68,8 +102,15 @@ void list(const ProtectorOptions& options) {
     print_out(json.dump(1) + "\n");
     return;
   }
-  std::string text = fmt::format("{}  LUKS{} {}\n", escaped(options.volume.native()),
-                                 header.version, escaped(header.uuid));
+  std::string owner;
+  for (const Way& entry : protectors) {
+    if (entry.group.empty()) continue;
+    const Group group = known_group(session.options, entry.group);
+    owner = owner_words(group.tenant, group.environment);
+  }
+  std::string text =
+      fmt::format("{}  LUKS{} {}{}{}\n", escaped(options.volume.native()), header.version,
+                  escaped(header.uuid), owner.empty() ? "" : "  ", owner);
   if (!header.damage.empty()) text += fmt::format("  damaged: {}\n", escaped(header.damage));
   text += fmt::format("  {:7}  {:18}  {:7}  {:9}  {}\n", "KEYSLOT", "KIND", "FACTORS", "STRETCH",
                       "GROUP");
@@ -103,7 +144,7 @@ int test(const ProtectorOptions& options, const Session& session) {
   });
   const bool by_tpm = is_wanted("tpm");
   if (by_tpm) {
-    Unlocker unlocker(groups.protector(), pin_from_terminal());
+    Unlocker unlocker(groups.protector(), groups.ask_pin());
     attempt = unlocker.by_group({.device = options.volume, .mapping = ""});
   } else if (is_wanted("fido2")) {
     Fido2 keys(person_at_terminal(options.pin_file));
@@ -113,7 +154,7 @@ int test(const ProtectorOptions& options, const Session& session) {
     AllOf parts(keys, [&](const std::string& prompt) {
       return options.key_file ? std::optional(read_secret(*options.key_file)) : ask_secret(prompt);
     });
-    Unlocker unlocker(groups.protector(), pin_from_terminal());
+    Unlocker unlocker(groups.protector(), groups.ask_pin());
     attempt = unlocker.by_all_of({.device = options.volume, .mapping = ""}, parts, all_of->keyslot);
   } else {
     const Secret given = existing_secret(options.key_file, escaped(options.volume.native()));
@@ -162,7 +203,7 @@ void remove(const ProtectorOptions& options, const Session& session) {
   Groups groups(session.options, policy);
   bool proven = false;
   if (kind != "tpm" && !options.key_file && find_group_token(volume)) {
-    Unlocker unlocker(groups.protector(), pin_from_terminal());
+    Unlocker unlocker(groups.protector(), groups.ask_pin());
     const Attempt attempt = unlocker.by_group({.device = options.volume, .mapping = ""});
     proven = attempt.outcome == Outcome::opened && attempt.keyslot != keyslot;
   }
@@ -248,7 +289,7 @@ void add_protector(CLI::App& app, Session& session) {
   CLI::App* list_verb = verb->add_subcommand("list", "list what opens a volume");
   volume(list_verb);
   list_verb->add_flag("--json", options->json, "as JSON");
-  list_verb->callback([options] { list(*options); });
+  list_verb->callback([options, &session] { list(*options, session); });
 
   CLI::App* test_verb = verb->add_subcommand("test", "open a keyslot without mapping the volume");
   volume(test_verb);

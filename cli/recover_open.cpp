@@ -43,7 +43,7 @@ bool OpenedBy::used_recovery_key() const {
 
 RecoverOpener::RecoverOpener(const Brought& brought, Groups& groups)
     : brought_(brought),
-      unlocker_(groups.protector(), pin_from_terminal()),
+      unlocker_(groups.protector(), groups.ask_pin()),
       keys_(person_at_terminal(brought.pin_file)),
       parts_(keys_, [this](const std::string& prompt) { return ask(prompt); }) {}
 

@@ -116,9 +116,9 @@ void TpmRecovery::lift(Volume& volume, const LockNote& note, const Secret& passp
 void TpmRecovery::approve(const Volume& volume, const std::string& group) {
   if (!approved_.contains(group)) {
     const std::string question = fmt::format(
-        "The measurements of this boot are not approved for group {} ('volseal tpm explain' says "
+        "The measurements of this boot are not approved for {} ('volseal tpm explain' says "
         "what changed). If the change is yours: approve them?",
-        escaped(group));
+        named_group(options_, group));
     if (!agrees(question)) {
       print_err("volseal: nothing was approved; 'volseal tpm approve' does it later\n");
       return;
@@ -179,7 +179,7 @@ void TpmRecovery::say_whether_it_opens(const Volume& volume) {
   // The token as it is now.
   const auto found = find_group_token(Volume::load(volume.path()));
   const bool opens =
-      found && groups_.protector().recover(found->token.sealed, pin_from_terminal()).outcome ==
+      found && groups_.protector().recover(found->token.sealed, groups_.ask_pin()).outcome ==
                    Outcome::opened;
   print_err("volseal: the TPM {} {}\n",
             opens ? "opens again:" : "does not open yet:", escaped(volume.path().native()));

@@ -77,7 +77,7 @@ void status(const TpmOptions& options, Session& session) {
   for (const std::string& group : chosen_groups(options, session)) {
     all.push_back(tpm::group_status(connection, tpm::GroupState(session.options.state, group)));
   }
-  print_status(all, options.json);
+  print_status(all, options.json, session.options);
   const bool good = std::ranges::all_of(all, [](const tpm::GroupStatus& group) {
     return group.our_tpm && group.current_approved && group.counter && !group.revocation_pending &&
            !group.revoked && group.policy_key_there && !group.dictionary_attack.locked_out;
@@ -96,7 +96,7 @@ void explain(const TpmOptions& options, Session& session) {
          .latch = sealed.latch,
          .explanation = tpm::explain(connection, sealed, tpm::approved_event_log(state))});
   }
-  print_explanations(all, options.json);
+  print_explanations(all, options.json, session.options);
   const bool good = std::ranges::all_of(all, [](const ExplainedGroup& explained) {
     return explained.explanation.differences.empty();
   });
@@ -135,7 +135,8 @@ void revoke(const TpmOptions& options, const Session& session) {
     }
     finish(options, session, "revoke old approvals", group, sealed);
     record(session, "tpm.revoke", group, "ok");
-    log::note("group {}: only this boot's measurements are approved now", group);
+    log::note("{}: only this boot's measurements are approved now",
+              named_group(session.options, group));
   }
 }
 
@@ -159,7 +160,7 @@ void change_pin(const TpmOptions& options, const Session& session) {
   if (options.pin_change != "remove") {
     pin = options.new_pin_file ? read_secret(*options.new_pin_file) : ask_new_secret("PIN");
   }
-  AskPin ask_old = pin_from_terminal();
+  AskPin ask_old = pin_from_terminal(session.options);
   if (options.pin_file) {
     ask_old = [&](const std::string&) { return std::optional(read_secret(*options.pin_file)); };
   }
@@ -172,7 +173,7 @@ void change_pin(const TpmOptions& options, const Session& session) {
   }
   finish(options, session, options.pin_change + " the PIN", group, sealed);
   record(session, "tpm.pin." + options.pin_change, group, "ok");
-  log::note("group {}: {}", group,
+  log::note("{}: {}", named_group(session.options, group),
             pin ? "from the next boot on the TPM wants this PIN" : "the TPM wants no PIN any more");
 }
 
@@ -203,7 +204,8 @@ void forget(const TpmOptions& options, const Session& session) {
   record(session, "tpm.forget", groups.front(), std::string(audit_started));
   const Path kept = state.set_aside();
   record(session, "tpm.forget", groups.front(), "ok");
-  log::note("group {} is forgotten; what there was is in {}", groups.front(), kept.native());
+  log::note("{} is forgotten; what there was is in {}",
+            named_group(session.options, groups.front()), kept.native());
 }
 
 void latch(const TpmOptions& options, const Session& session) {

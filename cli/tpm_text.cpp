@@ -1,6 +1,7 @@
 #include "cli/tpm_text.h"
 
 #include "cli/output.h"
+#include "cli/world.h"
 #include "core/base/escape.h"
 #include "core/base/human.h"
 
@@ -46,9 +47,9 @@ std::string counter_text(const tpm::GroupStatus& status) {
                      status.sealed.sequence);
 }
 
-std::string status_text(const tpm::GroupStatus& status) {
+std::string status_text(const tpm::GroupStatus& status, const Options& options) {
   const tpm::SealedGroup& sealed = status.sealed;
-  std::string text = fmt::format("group {}\n", escaped(sealed.group));
+  std::string text = named_group(options, sealed.group) + "\n";
   const auto line = [&](std::string_view name, std::string_view value) {
     text += fmt::format("  {:14}{}\n", name, value);
   };
@@ -72,6 +73,13 @@ std::string status_text(const tpm::GroupStatus& status) {
   line("wrong PINs", wrong_pins_text(status.dictionary_attack));
   line("lockout auth", lockout_text(status.dictionary_attack));
   return text;
+}
+
+// Whose it is, by the policy.
+void add_owner(Json& json, const std::string& name, const Options& options) {
+  const Group group = known_group(options, name);
+  json["tenant"] = to_valid_utf8(group.tenant);
+  json["environment"] = to_valid_utf8(group.environment);
 }
 
 Json status_json(const tpm::GroupStatus& status) {
@@ -122,9 +130,9 @@ Json explanation_json(const ExplainedGroup& explained) {
           {"differences", std::move(differences)}};
 }
 
-std::string explanation_text(const ExplainedGroup& explained) {
+std::string explanation_text(const ExplainedGroup& explained, const Options& options) {
   const tpm::Explanation& explanation = explained.explanation;
-  std::string text = fmt::format("group {}\n", escaped(explained.group));
+  std::string text = named_group(options, explained.group) + "\n";
   if (explanation.latch_closed) {
     text += fmt::format(
         "  PCR {} is closed for this boot (the latch), as it should be once all is open\n",
@@ -155,27 +163,34 @@ std::string explanation_text(const ExplainedGroup& explained) {
 
 }  // namespace
 
-void print_status(const std::vector<tpm::GroupStatus>& groups, bool json) {
+void print_status(const std::vector<tpm::GroupStatus>& groups, bool json, const Options& options) {
   if (json) {
     Json all = {{"schema", "volseal-tpm-status/1"}, {"groups", Json::array()}};
-    for (const tpm::GroupStatus& group : groups) all["groups"].push_back(status_json(group));
+    for (const tpm::GroupStatus& group : groups) {
+      all["groups"].push_back(status_json(group));
+      add_owner(all["groups"].back(), group.sealed.group, options);
+    }
     print_out(all.dump(1) + "\n");
     return;
   }
   std::string text;
-  for (const tpm::GroupStatus& group : groups) text += status_text(group);
+  for (const tpm::GroupStatus& group : groups) text += status_text(group, options);
   print_out(text);
 }
 
-void print_explanations(const std::vector<ExplainedGroup>& groups, bool json) {
+void print_explanations(const std::vector<ExplainedGroup>& groups, bool json,
+                        const Options& options) {
   if (json) {
     Json all = {{"schema", "volseal-tpm-explain/1"}, {"groups", Json::array()}};
-    for (const ExplainedGroup& group : groups) all["groups"].push_back(explanation_json(group));
+    for (const ExplainedGroup& group : groups) {
+      all["groups"].push_back(explanation_json(group));
+      add_owner(all["groups"].back(), group.group, options);
+    }
     print_out(all.dump(1) + "\n");
     return;
   }
   std::string text;
-  for (const ExplainedGroup& group : groups) text += explanation_text(group);
+  for (const ExplainedGroup& group : groups) text += explanation_text(group, options);
   print_out(text);
 }
 

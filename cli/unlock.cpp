@@ -5,6 +5,7 @@
 #include "cli/exit_status.h"
 #include "cli/lock_note.h"
 #include "cli/lock_trigger.h"
+#include "cli/operator_ask.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/unlock_target.h"
@@ -23,6 +24,7 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -80,8 +82,9 @@ class UnlockRun {
   UnlockRun(const UnlockOptions& options, const Session& session)
       : options_(options),
         state_(session.options.state),
+        everywhere_(session.options),
         protectors_(session.options, policy_),
-        unlocker_(protectors_.protector(), pin_from_terminal()),
+        unlocker_(protectors_.protector(), protectors_.ask_pin()),
         keys_(person_at_terminal()),
         parts_(keys_, [](const std::string& prompt) { return ask_secret(prompt); }),
         audit_(audit_log_of(session.options), "unlock") {}
@@ -227,9 +230,11 @@ class UnlockRun {
     const std::string_view other = wants_key ? " (or plug in the FIDO2 key and press Enter)"
                                    : more    ? " (or press Enter to give the parts once more)"
                                              : "";
+    const auto token = find_group_token(volume);
+    const std::string name =
+        named_volume(everywhere_, target.device, token ? token->token.group : "");
     for (int tries = 0; !options_.all && tries < 3 && may_go_on(attempt); ++tries) {
-      const auto typed = ask_secret(fmt::format("Recovery key or passphrase of {}{}",
-                                                escaped(target.device.native()), other));
+      const auto typed = ask_secret(fmt::format("Recovery key or passphrase of {}{}", name, other));
       if (!typed || (typed->empty() && !more)) break;
       if (typed->empty()) {
         if (has_fido2) by_fido2(target, attempt);
@@ -274,12 +279,16 @@ class UnlockRun {
   void tell(const Attempt& attempt) {
     told_.push_back(attempt);
     log_attempt(attempt);
+    const Group group = known_group(everywhere_, attempt.group);
     if (options_.json) {
       attempts_.push_back(json_of(attempt));
+      attempts_.back()["tenant"] = to_valid_utf8(group.tenant);
+      attempts_.back()["environment"] = to_valid_utf8(group.environment);
     } else {
-      report_attempt(attempt, attempt.mapping.empty()
-                                  ? "opens"
-                                  : fmt::format("opened as {}", attempt.mapping));
+      const std::string owner = owner_words(group.tenant, group.environment);
+      const std::string what =
+          attempt.mapping.empty() ? "opens" : fmt::format("opened as {}", attempt.mapping);
+      report_attempt(attempt, owner.empty() ? what : fmt::format("of {} {}", owner, what));
     }
   }
 
@@ -307,6 +316,7 @@ class UnlockRun {
 
   const UnlockOptions& options_;
   Path state_;
+  const Options& everywhere_;
   Policy policy_;  // the TPM needs none to unseal
   Groups protectors_;
   Unlocker unlocker_;
@@ -350,6 +360,13 @@ int unlock_listed(const UnlockOptions& options, const Session& session) {
   return targets.empty() ? exit_status::good : open_all(targets, options, session);
 }
 
+// Who is not root asks who is, where there is a socket for that.
+std::optional<int> asked_of_root(const UnlockOptions& options) {
+  const bool plain = !options.all && !options.test && !options.key_file && options.name.empty();
+  if (::geteuid() == 0 || !plain || options.volumes.size() != 1) return std::nullopt;
+  return ask_to_unlock(options.volumes.front(), options.json);
+}
+
 int unlock(const UnlockOptions& options, const Session& session) {
   if (options.all == !options.volumes.empty()) {
     throw Error(Code::usage, "unlock: name a volume, or say --all");
@@ -358,6 +375,7 @@ int unlock(const UnlockOptions& options, const Session& session) {
     throw Error(Code::usage, "unlock: --name goes with one volume");
   }
   if (options.listed) return unlock_listed(options, session);
+  if (const auto status = asked_of_root(options)) return *status;
   std::vector<UnlockTarget> targets;
   if (options.all) {
     log_boot(session);

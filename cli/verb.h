@@ -36,6 +36,7 @@ void add_protector(CLI::App& app, Session& session);
 void add_escrow(CLI::App& app, Session& session);
 void add_evidence(CLI::App& app, Session& session);
 void add_header(CLI::App& app, Session& session);
+void add_operators(CLI::App& app, Session& session);
 void add_recover(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_tpm(CLI::App& app, Session& session);

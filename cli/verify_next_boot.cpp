@@ -2,9 +2,12 @@
 #include "cli/exit_status.h"
 #include "cli/next_boot.h"
 #include "cli/output.h"
+#include "cli/status_of.h"
 #include "cli/verb.h"
+#include "cli/world.h"
 #include "core/base/error.h"
 #include "core/base/escape.h"
+#include "core/base/log.h"
 #include "core/base/process.h"
 #include "core/discover/discover.h"
 #include "core/tables/tables.h"
@@ -99,7 +102,7 @@ std::vector<std::string> approval_problems(const Session& session) {
       const auto state =
           tpm::group_status(connection, tpm::GroupState(session.options.state, group));
       const auto tell = [&](std::string_view what) {
-        problems.push_back(fmt::format("group {}: {}", escaped(group), what));
+        problems.push_back(fmt::format("{}: {}", named_group(session.options, group), what));
       };
       if (!state.our_tpm) tell("another TPM sealed it");
       if (state.our_tpm && !state.current_approved) tell("this boot's PCRs are not approved");
@@ -144,6 +147,20 @@ std::string text_of_next(const NextBoot& boot) {
   return text;
 }
 
+// For `volseal status`; whether it can be kept is nothing to the answer.
+void note(const Session& session, const NextBoot& boot) {
+  std::string problem = boot.problems.empty() ? "" : boot.problems.front();
+  for (const NextBootVolume& volume : boot.volumes) {
+    if (problem.empty() && !volume.problems.empty())
+      problem = fmt::format("{}: {}", volume.volume.mapping, volume.problems.front());
+  }
+  try {
+    note_next_boot(session.options.state, boot.initramfs, boot.opens_all(), problem);
+  } catch (const Error& error) {
+    log::detail("{}", error.what());
+  }
+}
+
 void verify_next_boot(const NextBootOptions& options, Session& session) {
   const DeviceGraph graph = scan();
   if (!graph.root) throw Error(Code::denied, "look at what the next boot opens: only root can");
@@ -162,6 +179,7 @@ void verify_next_boot(const NextBootOptions& options, Session& session) {
     if (!boot.volumes.empty())
       boot.problems.insert(boot.problems.end(), approvals.begin(), approvals.end());
     good = good && boot.opens_all();
+    if (options.initramfs.empty()) note(session, boot);
     all.push_back(json_of(boot));
     if (!options.json) print_out(text_of_next(boot));
   }

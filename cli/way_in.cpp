@@ -21,7 +21,7 @@ namespace {
 // Nothing: not by all parts of one of its tokens; what was wrong has been said.
 std::optional<Secret> by_all_of(const Volume& volume, Groups& groups, Fido2& keys) {
   AllOf parts(keys, [](const std::string& prompt) { return ask_secret(prompt); });
-  Unlocker unlocker(groups.protector(), pin_from_terminal());
+  Unlocker unlocker(groups.protector(), groups.ask_pin());
   for (const AllOfToken& token : find_all_of_tokens(volume)) {
     if (token.fido2 && !Fido2::is_plugged_in()) continue;
     Gathered gathered = parts.gather(
@@ -49,7 +49,7 @@ Secret way_in(const std::optional<Path>& key_file, const Volume& volume, Groups&
   refuse_locked(volume);
   if (!key_file) {
     if (const auto found = find_group_token(volume)) {
-      const GroupKey key = groups.protector().recover(found->token.sealed, pin_from_terminal());
+      const GroupKey key = groups.protector().recover(found->token.sealed, groups.ask_pin());
       if (key.outcome == Outcome::opened) {
         Secret passphrase = group_passphrase(volume, found->token, key.secret);
         if (volume.opens_with(passphrase)) return passphrase;

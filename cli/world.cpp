@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <optional>
@@ -71,9 +72,30 @@ bool is_encrypted(const Path& folder) {
 
 }  // namespace
 
-AskPin pin_from_terminal() {
-  return [](const std::string& group) {
-    return ask_secret(fmt::format("PIN of group {}", escaped(group)));
+Group known_group(const Options& options, const std::string& name) {
+  try {
+    const Policy policy = load_policy(options.policy);
+    const auto found = std::ranges::find(policy.groups, name, &Group::name);
+    if (found != policy.groups.end()) return *found;
+  } catch (const Error& error) {
+    log::detail("whose group {} is, is not known: {}", name, error.what());
+  }
+  return {.name = name};
+}
+
+std::string named_group(const Options& options, const std::string& name) {
+  return group_words(known_group(options, name));
+}
+
+std::string named_volume(const Options& options, const Path& volume, const std::string& group) {
+  const Group known = known_group(options, group);
+  const std::string owner = owner_words(known.tenant, known.environment);
+  return fmt::format("{}{}{}", escaped(volume.native()), owner.empty() ? "" : " of ", owner);
+}
+
+AskPin pin_from_terminal(const Options& options) {
+  return [options](const std::string& group) {
+    return ask_secret(fmt::format("PIN of {}", named_group(options, group)));
   };
 }
 
@@ -103,7 +125,7 @@ GroupMaterial Groups::open(const std::string& name) {
     tpm::Connection connection = tpm::Connection::connect(options_.tcti);
     std::optional<Secret> pin;
     const AskPin ask_pin = [&](const std::string& asked) {
-      pin = pin_from_terminal()(asked);
+      pin = pin_from_terminal(options_)(asked);
       return pin ? std::optional(pin->clone()) : std::nullopt;
     };
     tpm::OpenedGroup group =
@@ -124,7 +146,10 @@ AuditPlace audit_log_of(const Options& options) {
   place.rules.gap =
       fmt::format("/run/volseal/audit.gap.{}", sha256_hex(place.log.native()).substr(0, 16));
   try {
-    const AuditPolicy audit = load_policy(options.policy).audit;
+    const Policy policy = load_policy(options.policy);
+    for (const Group& group : policy.groups)
+      place.owners[group.name] = {.tenant = group.tenant, .environment = group.environment};
+    const AuditPolicy& audit = policy.audit;
     place.rules.sync_always = audit.sync_always;
     place.rules.go_on_when_full = !audit.refuse_when_full;
     place.rules.rotate_at = audit.rotate;

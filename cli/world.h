@@ -14,8 +14,17 @@
 
 namespace volseal {
 
+// The policy's group; one of that name alone where the policy has none, or cannot be read: what is
+// only told of a group is told all the same.
+Group known_group(const Options& options, const std::string& name);
+// "Tenant A/production group tenant-a" (group_words()), by that.
+std::string named_group(const Options& options, const std::string& name);
+// "/dev/vg0/a of Tenant A/production", where the policy says whose the volume is; escaped. Takes no
+// look at the machine: `group` is what the volume's header says, and so a name and no proof.
+std::string named_volume(const Options& options, const Path& volume, const std::string& group);
+
 // Asks at the terminal for the PIN of a group.
-AskPin pin_from_terminal();
+AskPin pin_from_terminal(const Options& options);
 
 // A person with a FIDO2 key, at the terminal. The PIN comes from `pin_file` the first time it is
 // wanted, where there is one.
@@ -35,6 +44,7 @@ class Groups {
   GroupMaterial open(const std::string& name);
   // Where nobody is to be asked for a PIN, as for a proof, the one that opened the group is given.
   GroupProtector& protector() { return *protector_; }
+  AskPin ask_pin() const { return pin_from_terminal(options_); }
 
  private:
   const Options& options_;

@@ -1,7 +1,7 @@
 # What is installed beside the programs, and Debian packages by CPack: see `./dev package`.
 set(systemd_units ${CMAKE_INSTALL_PREFIX}/lib/systemd/system)
 file(GLOB units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/units/*.service
-  ${PROJECT_SOURCE_DIR}/cli/units/*.timer)
+  ${PROJECT_SOURCE_DIR}/cli/units/*.timer ${PROJECT_SOURCE_DIR}/cli/units/*.socket)
 install(FILES ${units} DESTINATION ${systemd_units} COMPONENT volseal)
 install(FILES ${PROJECT_SOURCE_DIR}/cli/units/90-volseal.rules ${PROJECT_SOURCE_DIR}/cli/units/10-volseal-watch.rules
   DESTINATION ${CMAKE_INSTALL_PREFIX}/lib/udev/rules.d COMPONENT volseal)

@@ -1,6 +1,7 @@
 #include "core/audit/audit.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <systemd/sd-login.h>
 #include <unistd.h>
 
@@ -24,8 +25,8 @@ std::string text_of(const std::string& path, std::size_t limit) {
   return text;
 }
 
-std::optional<std::uint32_t> audit_loginuid() {
-  const std::string text = text_of("/proc/self/loginuid", 32);
+std::optional<std::uint32_t> audit_loginuid(const std::string& pid) {
+  const std::string text = text_of("/proc/" + pid + "/loginuid", 32);
   std::uint32_t uid = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), uid);
   if (error != std::errc{} || end == text.data() || uid == UINT32_MAX) return std::nullopt;
@@ -55,8 +56,8 @@ Stat stat_of(const std::string& pid) {
 }
 
 // The controlling terminal, however the standard descriptors are redirected.
-std::string tty_name() {
-  const unsigned device = stat_of("self").tty;
+std::string tty_name(const std::string& pid) {
+  const unsigned device = stat_of(pid).tty;
   if (device == 0) return "";
   const unsigned major = device >> 8U & 0xfffU;
   const unsigned minor = (device & 0xffU) | (device >> 12U & 0xfff00U);
@@ -71,10 +72,8 @@ std::string tty_name() {
 }
 
 // sudo and su drop SSH_CONNECTION; the shell that they were typed into still has it.
-std::string ssh_connection() {
+std::string ssh_connection(std::int64_t pid) {
   constexpr std::string_view key = "SSH_CONNECTION=";
-  if (const char* own = std::getenv("SSH_CONNECTION"); own != nullptr) return own;
-  std::int64_t pid = stat_of("self").ppid;
   for (int depth = 0; depth < 16 && pid > 1; ++depth) {
     const std::string environment = text_of(fmt::format("/proc/{}/environ", pid), 128U << 10U);
     for (std::string_view rest = environment; !rest.empty();) {
@@ -96,24 +95,47 @@ std::string login_text(Call call) {
   return text;
 }
 
-}  // namespace
-
-Actor this_actor(std::string_view verb) {
-  Actor actor;
-  actor.loginuid = audit_loginuid();
-  actor.uid = ::getuid();
-  actor.euid = ::geteuid();
-  actor.tty = tty_name();
-  actor.session = login_text([](char** text) { return ::sd_pid_get_session(0, text); });
+// `pid` as sd-login has it, where 0 is this process.
+void add_session(Actor& actor, pid_t pid) {
+  actor.session = login_text([&](char** text) { return ::sd_pid_get_session(pid, text); });
   if (!actor.session.empty()) {
     actor.remote = login_text(
         [&](char** text) { return ::sd_session_get_remote_host(actor.session.c_str(), text); });
   }
-  actor.ssh = ssh_connection();
-  actor.unit = login_text([](char** text) { return ::sd_pid_get_unit(0, text); });
+  actor.unit = login_text([&](char** text) { return ::sd_pid_get_unit(pid, text); });
+}
+
+}  // namespace
+
+Actor this_actor(std::string_view verb) {
+  Actor actor;
+  actor.loginuid = audit_loginuid("self");
+  actor.uid = ::getuid();
+  actor.euid = ::geteuid();
+  actor.tty = tty_name("self");
+  add_session(actor, 0);
+  const char* own = std::getenv("SSH_CONNECTION");
+  actor.ssh = own != nullptr ? own : ssh_connection(stat_of("self").ppid);
   actor.pid = ::getpid();
   actor.program = program_invocation_short_name;
   actor.verb = verb;
+  return actor;
+}
+
+Actor actor_of(std::int64_t pid, std::uint32_t uid, std::string_view verb) {
+  Actor actor{.uid = uid, .euid = uid};
+  actor.pid = pid;
+  actor.verb = verb;
+  const std::string name = std::to_string(pid);
+  struct stat owner{};
+  // Another user's by now: nothing of it is the asker's.
+  if (::stat(("/proc/" + name).c_str(), &owner) != 0 || owner.st_uid != uid) return actor;
+  actor.loginuid = audit_loginuid(name);
+  actor.tty = tty_name(name);
+  add_session(actor, static_cast<pid_t>(pid));
+  actor.ssh = ssh_connection(pid);
+  const std::string program = text_of("/proc/" + name + "/comm", 64);
+  actor.program = program.substr(0, program.find('\n'));
   return actor;
 }
 

@@ -27,6 +27,18 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
+// A log that is read years later must not need the policy of that day.
+Event owned(Event event, const std::map<std::string, GroupOwner>& owners) {
+  const auto found = owners.find(event.group);
+  if (found == owners.end()) return event;
+  const auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) event.detail.emplace(key, value);
+  };
+  add("tenant", found->second.tenant);
+  add("environment", found->second.environment);
+  return event;
+}
+
 }  // namespace
 
 AuditLog::AuditLog(Path path, std::string_view verb)
@@ -34,6 +46,9 @@ AuditLog::AuditLog(Path path, std::string_view verb)
 
 AuditLog::AuditLog(AuditPlace place, std::string_view verb)
     : place_(std::move(place)), actor_(this_actor(verb)) {}
+
+AuditLog::AuditLog(AuditPlace place, Actor actor)
+    : place_(std::move(place)), actor_(std::move(actor)) {}
 
 void AuditLog::record(const Event& event) const {
   record_all({&event, 1});
@@ -48,7 +63,7 @@ std::vector<AuditRecord> AuditLog::append(audit::LockedLog& log,
                        .boot_id = boot_id(),
                        .host = host_name(),
                        .who = actor_,
-                       .event = event});
+                       .event = owned(event, place_.owners)});
   };
   const auto lost = audit::Lost::take(place_.rules.gap);
   for (const Event& event : log.first_events()) add(event);

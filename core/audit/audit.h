@@ -47,6 +47,9 @@ struct Actor {
 };
 
 Actor this_actor(std::string_view verb);
+// Of a process that asked us for something, with what its socket says of it (SO_PEERCRED). What
+// procfs and logind say of it may be another process's of the same user, if it has ended since.
+Actor actor_of(std::int64_t pid, std::uint32_t uid, std::string_view verb);
 
 struct AuditRecord {
   std::uint64_t seq = 0;  // from 1
@@ -68,9 +71,17 @@ struct AuditRules {
   Path gap;  // counts, on another file system, what found no room; empty: nothing does
 };
 
+// Whose a group is, by the policy of the moment.
+struct GroupOwner {
+  std::string tenant;
+  std::string environment;
+};
+
 struct AuditPlace {
   Path log;
   AuditRules rules;
+  // By group: an event of one gets the details "tenant" and "environment".
+  std::map<std::string, GroupOwner> owners = {};
 };
 
 namespace audit {
@@ -82,6 +93,8 @@ class AuditLog {
   // Opens nothing yet. `verb`: what the person asked for, "enroll", "watch" ...
   explicit AuditLog(Path path, std::string_view verb = {});
   explicit AuditLog(AuditPlace place, std::string_view verb = {});
+  // On somebody else's behalf.
+  AuditLog(AuditPlace place, Actor actor);
 
   // On disk when it returns (one write, then fsync); the file and its folder are made where they
   // are missing, for root only. Waits for other writers, up to ten seconds (then Error{busy}).

@@ -9,6 +9,7 @@
 #include "core/coverage/ways_in.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -61,7 +62,12 @@ class Judge {
     const Group& group = policy_.group(rule == nullptr ? "default" : rule->group);
     verdict.tenant = group.tenant;
     verdict.environment = group.environment;
-    if (verdict.group.empty()) verdict.group = group.name;
+    verdict.policy_group = group.name;
+    const auto is_in_it = [&](DeviceIndex header) {
+      return has(groups_of(header_at(header)), group.name);
+    };
+    if (verdict.group.empty() || std::ranges::any_of(layers.headers, is_in_it))
+      verdict.group = group.name;
 
     if (records_.drills) add_drills(verdict, layers, group);
     decide(verdict, device, layers, group);
@@ -176,9 +182,7 @@ class Judge {
     for (const std::string& protector : protectors_of(header))
       add_once(verdict.protectors, protector);
     for (EscrowRecord& escrow : escrows_of(header)) verdict.escrows.push_back(std::move(escrow));
-    for (const Token& token : header.tokens) {
-      if (opens(header, token) && !token.group.empty()) verdict.group = token.group;
-    }
+    for (const std::string& group : groups_of(header)) verdict.group = group;
   }
 
   void add_drills(VolumeVerdict& verdict, const Layers& layers, const Group& group) const {
@@ -334,6 +338,13 @@ class Judge {
   // A volume that another tenant's secret opens.
   static void add_group(VolumeVerdict& verdict, const LuksHeader& header, const std::string& name,
                         const Group& group) {
+    if (const std::vector<std::string> groups = groups_of(header); groups.size() > 1) {
+      std::vector<std::string> safe;
+      for (const std::string& one : groups) safe.push_back(escaped(one));
+      add_once(verdict.reasons,
+               fmt::format("{}: in {} groups at once, and the secret of each opens it: {}", name,
+                           groups.size(), fmt::join(safe, ", ")));
+    }
     for (const Token& token : header.tokens) {
       if (token.group.empty() || token.group == group.name || !opens(header, token)) continue;
       add_once(verdict.reasons, fmt::format("{}: enrolled in group {}, and the policy says {}",
@@ -408,16 +419,14 @@ int Coverage::exit_status() const {
   return any(Verdict::covered_weak) || any(Verdict::suspended) ? 1 : 0;
 }
 
-namespace {
-
 void count_tenants(Coverage& coverage) {
-  std::map<std::string, ByteCount> tenants;
-  for (const VolumeVerdict& volume : coverage.volumes) tenants[volume.tenant] += volume.bytes;
-  for (const auto& [tenant, bytes] : tenants)
-    coverage.tenants.push_back({.name = tenant, .bytes = bytes});
+  std::map<std::pair<std::string, std::string>, ByteCount> tenants;
+  for (const VolumeVerdict& volume : coverage.volumes)
+    tenants[{volume.tenant, volume.environment}] += volume.bytes;
+  coverage.tenants.clear();
+  for (const auto& [owner, bytes] : tenants)
+    coverage.tenants.push_back({.name = owner.first, .environment = owner.second, .bytes = bytes});
 }
-
-}  // namespace
 
 VolumeVerdict judge_one(const DeviceGraph& graph, const Policy& policy, std::string_view today,
                         DeviceIndex at, const Records& records) {
@@ -428,13 +437,7 @@ Coverage judge(const DeviceGraph& real, const Policy& policy, std::string_view t
                const Records& records) {
   const std::optional<Consumers> consumers = consumers_of(real);
   const DeviceGraph& graph = consumers ? consumers->graph : real;
-  Coverage coverage{.host = graph.host,
-                    .taken_at = graph.taken_at,
-                    .policy = policy.source,
-                    .volumes = {},
-                    .bytes = {},
-                    .disks = {},
-                    .tenants = {}};
+  Coverage coverage{.host = graph.host, .taken_at = graph.taken_at, .policy = policy.source};
   Judge judge(graph, policy, today, records);
   for (const DeviceIndex at : volumes_of(graph)) {
     coverage.volumes.push_back(judge.judge(at));

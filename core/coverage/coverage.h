@@ -4,6 +4,7 @@
 // UUID prefixes or signatures alone; the worst path counts.
 #pragma once
 
+#include "core/coverage/filter.h"
 #include "core/device/device.h"
 #include "core/drill/drill.h"
 #include "core/policy/policy.h"
@@ -52,7 +53,8 @@ struct ByteCount {
 };
 
 struct ByteShare {
-  std::string name;  // a disk's path, or a tenant
+  std::string name;         // a disk's path, or a tenant
+  std::string environment;  // of a tenant
   ByteCount bytes;
 };
 
@@ -99,7 +101,8 @@ struct VolumeVerdict {
       protectors;  // "tpm", "recovery-key", "fido2", "passphrase", "clevis" ...
   std::vector<EscrowRecord> escrows;
   std::vector<DrillAge> drills;  // empty where it is not known when anything was drilled
-  std::string group;
+  std::string group;             // that has a keyslot, else the policy's
+  std::string policy_group;  // which it belongs to, whatever is on it; tenant, environment: of this
   std::string tenant;
   std::string environment;
   std::string rule;   // the policy's, where one decided
@@ -111,10 +114,12 @@ struct Coverage {
   std::string host;
   std::string taken_at;
   std::string policy;
+  Filter filter;  // which volumes these are; the others were judged and left out
   std::vector<VolumeVerdict> volumes;
-  ByteCount bytes;                 // of all disks
-  std::vector<ByteShare> disks;    // of each, in the graph's order
-  std::vector<ByteShare> tenants;  // of the volumes of each; "" has those of none
+  ByteCount bytes;               // of all disks; filtered: of its volumes
+  std::vector<ByteShare> disks;  // of each, in the graph's order; filtered: those of nobody else
+  std::vector<std::string> shared_disks;  // filtered: those that have other volumes, too
+  std::vector<ByteShare> tenants;         // of the volumes of each in each environment; "": of none
 
   // 0 covered, 1 covered with warnings (weak, suspended), 2 not covered (or converting), 3 could
   // not decide. Not covered beats undecided: a known hole is known.
@@ -125,6 +130,9 @@ struct Coverage {
 // stack. An opened LUKS volume counts once, as the LUKS volume with what is in it above; members of
 // LVM, md and the like count through what is made of them, and by themselves where nothing is.
 std::vector<DeviceIndex> volumes_of(const DeviceGraph& graph);
+
+// Anew, from the volumes.
+void count_tenants(Coverage& coverage);
 
 // What is known beside the graph, by other parts of volseal.
 struct Records {

@@ -54,6 +54,24 @@ Json shares_of(const std::vector<ByteShare>& shares) {
   return list;
 }
 
+Json owners_of(const std::vector<ByteShare>& shares) {
+  Json list = shares_of(shares);
+  for (std::size_t at = 0; at < shares.size(); ++at)
+    list[at]["environment"] = to_valid_utf8(shares[at].environment);
+  return list;
+}
+
+// Nothing, in JSON, for all volumes; else each list, with nothing for one that says nothing.
+Json json_of(const Filter& filter) {
+  if (filter.is_all()) return {};
+  const auto list = [](const std::vector<std::string>& names) {
+    return names.empty() ? Json() : texts(names);
+  };
+  return {{"tenants", list(filter.tenants)},
+          {"environments", list(filter.environments)},
+          {"groups", list(filter.groups)}};
+}
+
 }  // namespace
 
 Json json_of(const Coverage& coverage) {
@@ -81,6 +99,7 @@ Json json_of(const Coverage& coverage) {
          {"escrows", escrows_of(volume)},
          {"drills", drills_of(volume)},
          {"group", to_valid_utf8(volume.group)},
+         {"policy_group", to_valid_utf8(volume.policy_group)},
          {"tenant", to_valid_utf8(volume.tenant)},
          {"environment", to_valid_utf8(volume.environment)},
          {"rule", to_valid_utf8(volume.rule)},
@@ -91,10 +110,12 @@ Json json_of(const Coverage& coverage) {
           {"host", to_valid_utf8(coverage.host)},
           {"taken_at", to_valid_utf8(coverage.taken_at)},
           {"policy", to_valid_utf8(coverage.policy)},
+          {"filter", json_of(coverage.filter)},
           {"exit_status", coverage.exit_status()},
           {"bytes", bytes_of(coverage.bytes)},
           {"disks", shares_of(coverage.disks)},
-          {"tenants", shares_of(coverage.tenants)},
+          {"shared_disks", texts(coverage.shared_disks)},
+          {"tenants", owners_of(coverage.tenants)},
           {"volumes", std::move(volumes)}};
 }
 

@@ -67,13 +67,14 @@ std::string summary(const Coverage& coverage) {
     case 2: word = "NOT COVERED"; break;
     default: word = "UNDECIDED"; break;
   }
-  return fmt::format("{}: {} volume{}: {}", word, coverage.volumes.size(),
+  return fmt::format("{}{}: {} volume{}: {}", word,
+                     coverage.filter.is_all() ? "" : ", of these only", coverage.volumes.size(),
                      coverage.volumes.size() == 1 ? "" : "s",
                      parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", ")));
 }
 
 // "On disks: 1.2 TiB encrypted, 20 GiB in clear, 3 GiB unused."
-std::string byte_line(const ByteCount& bytes) {
+std::string byte_line(std::string_view where, const ByteCount& bytes) {
   std::vector<std::string> parts;
   const auto add = [&](std::uint64_t count, const char* what) {
     if (count != 0) parts.push_back(fmt::format("{} {}", human_size(count), what));
@@ -83,14 +84,28 @@ std::string byte_line(const ByteCount& bytes) {
   add(bytes.plaintext, "in clear");
   add(bytes.unknown, "unknown");
   add(bytes.unused, "unused");
-  return parts.empty() ? "" : fmt::format("On disks: {}.\n", fmt::join(parts, ", "));
+  return parts.empty() ? "" : fmt::format("{}: {}.\n", where, fmt::join(parts, ", "));
+}
+
+// That it is a part, first and last, so that nobody takes it for the whole.
+std::string filter_line(const Coverage& coverage, const TextOptions& options) {
+  std::string text;
+  const std::string line =
+      fmt::format("Only {}; the machine has more.", filter_words(coverage.filter));
+  for (const std::string& piece : wrap(line, options.columns)) text += piece + "\n";
+  return text;
 }
 
 }  // namespace
 
 std::string to_text(const Coverage& coverage, const TextOptions& options) {
   std::string text;
+  if (!coverage.filter.is_all()) text += filter_line(coverage, options) + "\n";
   if (!coverage.volumes.empty()) {
+    // A machine of one owner has no use for the column.
+    const bool owned = std::ranges::any_of(coverage.volumes, [](const VolumeVerdict& volume) {
+      return !volume.tenant.empty() || !volume.environment.empty();
+    });
     std::vector<std::vector<Cell>> rows;
     rows.push_back({{.text = "VERDICT"},
                     {.text = "VOLUME"},
@@ -98,6 +113,7 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
                     {.text = "CONTENT"},
                     {.text = "MOUNTED AT"},
                     {.text = "OPENED BY"}});
+    if (owned) rows.back().insert(rows.back().begin() + 2, {.text = "OF"});
     for (const VolumeVerdict& volume : coverage.volumes) {
       std::string verdict(to_string(volume.verdict));
       if (volume.verdict == Verdict::converting)
@@ -108,6 +124,8 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
                       {.text = volume.content},
                       {.text = joined(volume.mounts, "-")},
                       {.text = joined(volume.protectors, "-")}});
+      const std::string owner = owner_words(volume.tenant, volume.environment);
+      if (owned) rows.back().insert(rows.back().begin() + 2, {.text = owner.empty() ? "-" : owner});
     }
     text += render_table(rows, options.columns, options.colour);
     text += '\n';
@@ -151,7 +169,9 @@ std::string to_text(const Coverage& coverage, const TextOptions& options) {
     }
   }
   if (reasons) text += '\n';
-  text += byte_line(coverage.bytes);
+  text += byte_line(coverage.filter.is_all() ? "On disks" : "Of these volumes", coverage.bytes);
+  if (!coverage.shared_disks.empty())
+    text += fmt::format("On disks that others use, too: {}.\n", joined(coverage.shared_disks, ""));
   const std::string last = summary(coverage);
   const bool good = coverage.exit_status() == 0;
   text +=

@@ -15,6 +15,14 @@ bool opens(const LuksHeader& header, const Token& token) {
   });
 }
 
+std::vector<std::string> groups_of(const LuksHeader& header) {
+  std::vector<std::string> groups;
+  for (const Token& token : header.tokens) {
+    if (!token.group.empty() && opens(header, token)) add_once(groups, token.group);
+  }
+  return groups;
+}
+
 bool has_token(const LuksHeader& header, const Keyslot& slot) {
   return std::ranges::any_of(header.tokens, [&](const Token& token) {
     return std::ranges::find(token.keyslots, slot.id) != token.keyslots.end();

@@ -10,6 +10,8 @@ namespace volseal {
 
 // The keyslot is what opens; a token whose keyslots are gone opens nothing.
 bool opens(const LuksHeader& header, const Token& token);
+// The groups whose secret opens it, each once. More than one is a mistake, or somebody's doing.
+std::vector<std::string> groups_of(const LuksHeader& header);
 bool has_token(const LuksHeader& header, const Keyslot& slot);
 
 // "tpm", "recovery-key", "fido2", "passphrase", and other tokens by their type.

@@ -74,10 +74,40 @@ struct Begun {
   GroupToken token;
 };
 
+// The group whose secret opens a keyslot by that token; "" for none. A damaged one opens nothing.
+std::string opening_group(const VolumeToken& token) {
+  try {
+    if (token.type == "volseal-tpm2") {
+      const GroupToken whole = parse_group_token(token.json);
+      return whole.keyslots.empty() ? "" : whole.group;
+    }
+    if (token.type == AllOfToken::type) {
+      const AllOfToken parts = parse_all_of_token(token.json);
+      return parts.keyslots.empty() || !parts.tpm ? "" : parts.tpm->group;
+    }
+  } catch (const Error&) {
+    return "";
+  }
+  return "";
+}
+
+// A volume that the secrets of two groups open belongs to neither.
+void refuse_other_group(const Volume& volume, const std::string& group) {
+  for (const VolumeToken& token : volume.tokens()) {
+    const std::string other = opening_group(token);
+    if (other.empty() || other == group) continue;
+    throw Error(Code::unsafe,
+                "add the secret of group {} to {}: that of group {} opens it, and a volume is in "
+                "one group; remove that protector first",
+                group, volume.path().native(), other);
+  }
+}
+
 // A token that names no keyslot yet, with the salt that the keyslot's passphrase will come from:
 // the one that a power cut left, or a new one.
 Begun begin_group_token(Volume& volume, const std::string& group, const GroupMaterial& material,
                         const std::string& binding_scope) {
+  refuse_other_group(volume, group);
   if (auto found = find_group_token(volume)) {
     if (!found->token.keyslots.empty()) {
       throw Error(Code::usage, "add the TPM to {}: it has a TPM protector; remove that one first",
@@ -145,6 +175,7 @@ int add_fido2(Volume& volume, const Secret* existing, Fido2Token token, const Se
 
 int add_all_of(Volume& volume, const Secret* existing, AllOfToken token, const Secret& passphrase) {
   // Who has all other parts could guess what a person types.
+  if (token.tpm) refuse_other_group(volume, token.tpm->group);
   const Stretch stretch = token.passphrase ? Stretch::argon2id : Stretch::none;
   const int slot = add_keyslot(volume, existing, passphrase, stretch);
   token.keyslots = {slot};

@@ -31,6 +31,7 @@ Json json_of(const VolumePlan& volume) {
   text("name", volume.name);
   text("mapping", volume.mapping);
   text("group", volume.group);
+  text("owner", volume.owner);
   text("rule", volume.rule);
   text("why", volume.why);
   if (!volume.obstacles.empty()) {

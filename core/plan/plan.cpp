@@ -79,6 +79,8 @@ class Planner {
     plan.path = device.path;
     plan.name = device.name;
     plan.group = rule == nullptr ? "default" : rule->group;
+    const Group& group = policy_.group(plan.group);
+    plan.owner = owner_words(group.tenant, group.environment);
     plan.rule = rule == nullptr ? "" : rule->name;
     plan.size = device.size;
     plan.content = device.content.kind;

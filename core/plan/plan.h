@@ -46,6 +46,7 @@ struct VolumePlan {
   std::string name;     // as Device::name
   std::string mapping;  // name under /dev/mapper
   std::string group;
+  std::string owner;                // "Tenant A/production", safe to print; "" for nobody's
   std::string rule;                 // the rule that decided; "" for the default
   std::string why;                  // one sentence, safe to print
   std::vector<Obstacle> obstacles;  // refuse: all of them; others: none

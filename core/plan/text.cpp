@@ -17,6 +17,11 @@ std::string content_of(const VolumePlan& volume) {
   return text;
 }
 
+// Whose it is, and what stands behind that.
+std::string owner_of(const VolumePlan& volume, std::string_view behind) {
+  return volume.owner.empty() ? "" : fmt::format("{}{}", volume.owner, behind);
+}
+
 std::string_view headline_verb(Task task) {
   switch (task) {
     case Task::encrypt_in_place: return "encrypt in place";
@@ -40,10 +45,11 @@ std::string work_text(const VolumePlan& volume, std::size_t columns) {
                             columns);
   const std::string decided =
       volume.rule.empty() ? "by default" : fmt::format("by rule '{}'", volume.rule);
-  out += wrapped("  ",
-                 fmt::format("{}, {}; {}; group '{}', {}", human_size(volume.size),
-                             content_of(volume), volume.why, volume.group, decided),
-                 columns);
+  out += wrapped(
+      "  ",
+      fmt::format("{}, {}; {}; {}group '{}', {}", human_size(volume.size), content_of(volume),
+                  volume.why, owner_of(volume, " "), volume.group, decided),
+      columns);
   int number = 0;
   for (const std::string& step : volume.steps) {
     out += wrapped(fmt::format("  {:>2}. ", ++number), step, columns);
@@ -62,8 +68,8 @@ std::string work_text(const VolumePlan& volume, std::size_t columns) {
 std::string obstacle_text(const VolumePlan& volume, std::size_t columns) {
   std::string out =
       wrapped("",
-              fmt::format("{}: {} ({}, {})", escaped(volume.path), headline_verb(volume.task),
-                          human_size(volume.size), content_of(volume)),
+              fmt::format("{}: {} ({}{}, {})", escaped(volume.path), headline_verb(volume.task),
+                          owner_of(volume, ", "), human_size(volume.size), content_of(volume)),
               columns);
   if (volume.task == Task::forbid) out += wrapped("  ", volume.why, columns);
   for (const Obstacle& obstacle : volume.obstacles) {
@@ -75,8 +81,8 @@ std::string obstacle_text(const VolumePlan& volume, std::size_t columns) {
 
 std::string quiet_text(const VolumePlan& volume, std::size_t columns) {
   return wrapped("  ",
-                 fmt::format("{} ({}, {}): {}", escaped(volume.path), human_size(volume.size),
-                             content_of(volume), volume.why),
+                 fmt::format("{} ({}{}, {}): {}", escaped(volume.path), owner_of(volume, ", "),
+                             human_size(volume.size), content_of(volume), volume.why),
                  columns);
 }
 

@@ -7,6 +7,7 @@
 #include "core/policy/lock.h"
 #include "core/policy/policy.h"
 #include "core/policy/section.h"
+#include "core/policy/separate.h"
 #include "core/policy/watch.h"
 #include "core/protect/all_of_token.h"
 
@@ -298,12 +299,13 @@ std::vector<std::string> read_recovery(const Section& section, const toml::array
 constexpr int most_factors = 4;
 
 Group read_group(const Section& section, std::string_view name) {
-  section.only({"tenant", "environment", "recovery", "factors", "drill_days", "tpm", "escrow",
-                "on_tamper", "lock_after"});
+  section.only({"tenant", "environment", "operators", "recovery", "factors", "drill_days", "tpm",
+                "escrow", "on_tamper", "lock_after"});
   Group group;
   group.name = name;
-  group.tenant = section.text("tenant").value_or("");
-  group.environment = section.text("environment").value_or("");
+  group.tenant = read_owner(section, "tenant");
+  group.environment = read_owner(section, "environment");
+  group.operators = read_operators(section);
   if (const toml::array* kinds = section.list("recovery")) {
     group.recovery = read_recovery(section, *kinds);
   }
@@ -335,6 +337,7 @@ void read_groups(const Section& section, Policy& policy) {
       policy.groups.push_back(read_group(*group, key.str()));
     }
   }
+  require_separate(section, policy.groups);
 }
 
 // What only makes sense together.

@@ -127,6 +127,7 @@ struct Group {
   std::string name;
   std::string tenant;
   std::string environment;
+  std::string operators;  // the Unix group that sees and opens it; empty: root alone
   TpmProtection tpm;
   std::vector<std::string> recovery = {"recovery-key"};  // kinds, also "fido2+passphrase" ...
   // What each way in that a person has a part in must take at least: core/coverage/ways.h counts.
@@ -192,5 +193,12 @@ bool expired(const Rule& rule, std::string_view today);
 bool expired(const WatchRule& rule, std::string_view today);
 
 std::string_view to_string(Response response);
+
+// Whose it is, wherever something of a group is told: so that nobody takes one tenant's volume for
+// another's, or production for a test. Both are escaped.
+// "Tenant A/production"; "Tenant A", "production", or "" where there is no more.
+std::string owner_words(std::string_view tenant, std::string_view environment);
+// "Tenant A/production group tenant-a", "group default"
+std::string group_words(const Group& group);
 
 }  // namespace volseal

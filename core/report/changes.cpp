@@ -49,7 +49,23 @@ EarlierVolume earlier_volume(const EarlierJson& json) {
   key_bits.get_to(volume.key_bits);
   volume.reasons = json.at("reasons").get<std::vector<std::string>>().size();
   json.at("protectors").get_to(volume.protectors);
+  volume.tenant = json.value("tenant", "");
+  volume.environment = json.value("environment", "");
+  volume.policy_group = json.value("policy_group", json.value("group", ""));
   return volume;
+}
+
+Filter earlier_filter(const EarlierJson& report) {
+  Filter filter;
+  const auto found = report.find("filter");
+  if (found == report.end() || found->is_null()) return filter;
+  const auto list = [&](const char* key, std::vector<std::string>& names) {
+    if (!found->at(key).is_null()) found->at(key).get_to(names);
+  };
+  list("tenants", filter.tenants);
+  list("environments", filter.environments);
+  list("groups", filter.groups);
+  return filter;
 }
 
 // Whether the data itself is behind a cipher.
@@ -199,6 +215,7 @@ EarlierReport parse_earlier_report(std::string_view text, std::string_view sourc
       fail("of another schema than volseal-coverage/1");
     json.at("host").get_to(report.host);
     json.at("taken_at").get_to(report.taken_at);
+    report.filter = earlier_filter(json);
     const EarlierJson& volumes = json.at("volumes");
     if (!volumes.is_array() || volumes.size() > most_volumes) fail("its volumes are no list");
     for (const EarlierJson& volume : volumes) report.volumes.push_back(earlier_volume(volume));
@@ -210,12 +227,30 @@ EarlierReport parse_earlier_report(std::string_view text, std::string_view sourc
   return report;
 }
 
+namespace {
+
+// The part of the earlier report that the one of now is of.
+EarlierReport part_of(EarlierReport earlier, const Filter& filter) {
+  if (earlier.filter == filter) return earlier;
+  if (!earlier.filter.is_all()) {
+    throw Error(Code::bad_report, "compare with a report of {} only: this one is of {}",
+                filter_words(earlier.filter),
+                filter.is_all() ? "the whole machine" : filter_words(filter));
+  }
+  std::erase_if(earlier.volumes, [&](const EarlierVolume& volume) {
+    return !filter.wants(volume.tenant, volume.environment, volume.policy_group);
+  });
+  return earlier;
+}
+
+}  // namespace
+
 Comparison compare(const EarlierReport& earlier, const Report& now) {
   if (earlier.host != to_valid_utf8(now.coverage.host)) {
     throw Error(Code::bad_report, "compare with the report of {}: this one is of {}",
                 escaped(earlier.host), escaped(now.coverage.host));
   }
-  return Comparer(earlier, now).compare();
+  return Comparer(part_of(earlier, now.coverage.filter), now).compare();
 }
 
 std::string changes_text(const Comparison& comparison, const TextOptions& options) {

@@ -19,18 +19,21 @@ struct EarlierVolume {
   std::uint32_t key_bits = 0;
   std::size_t reasons = 0;  // how many
   std::vector<std::string> protectors;
+  std::string policy_group, tenant, environment;  // "" in reports of older releases
 };
 
 struct EarlierReport {
   std::string host;
   std::string taken_at;
+  Filter filter;
   std::vector<EarlierVolume> volumes;
 };
 
 EarlierReport parse_earlier_report(std::string_view text, std::string_view source);
 
 // A volume is the same one where its id is; else where its LUKS UUID is, since disks move. Throws
-// Error{bad_report} where the earlier report is of another host: all would be gone and all new.
+// Error{bad_report} where the earlier report is of another host, or of another part of this one:
+// all would be gone and all new. Of one of the whole machine, the part counts that this one is of.
 Comparison compare(const EarlierReport& earlier, const Report& now);
 
 std::string changes_text(const Comparison& comparison, const TextOptions& options);

@@ -92,7 +92,9 @@ std::string report_csv(const Report& report) {
                                 "until",
                                 "reasons",
                                 "controls",
-                                "controls_against"});
+                                "controls_against",
+                                "policy_group",
+                                "only"});
   for (std::size_t at = 0; at < report.coverage.volumes.size(); ++at) {
     const VolumeVerdict& volume = report.coverage.volumes[at];
     const bool converting = volume.verdict == Verdict::converting;
@@ -127,7 +129,9 @@ std::string report_csv(const Report& report) {
                        plain(volume.until),
                        report::joined_reasons(volume.reasons, "; "),
                        controls_of(report, at, &ControlResult::supporting),
-                       controls_of(report, at, &ControlResult::contradicting)});
+                       controls_of(report, at, &ControlResult::contradicting),
+                       plain(volume.policy_group),
+                       filter_words(report.coverage.filter)});
   }
   return out;
 }

@@ -61,9 +61,9 @@ std::string page_head(const Report& report) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta name=\"color-scheme\" content=\"light dark\">\n"
       "<meta name=\"referrer\" content=\"no-referrer\">\n"
-      "<title>Encryption of {}</title>\n<style>{}</style>\n</head>\n<body>\n",
+      "<title>Encryption of {}{}</title>\n<style>{}</style>\n</head>\n<body>\n",
       report::digest_base64(report::page_style()), plain_markup(report.coverage.host),
-      report::page_style());
+      report.coverage.filter.is_all() ? "" : ", a part", report::page_style());
 }
 
 std::string page_header(const Report& report) {
@@ -74,6 +74,9 @@ std::string page_header(const Report& report) {
       "{}</p>\n",
       report::shape(summary.tone), plain_markup(report.coverage.host), shape_svg(summary.tone),
       summary.words, report.coverage.volumes.size(), moment(report.coverage.taken_at));
+  if (!report.coverage.filter.is_all())
+    out += fmt::format("<p><strong>Only {}; the machine has more.</strong></p>\n",
+                       markup(filter_words(report.coverage.filter)));
   if (!report.root) out += "<p>The devices were read without root's rights.</p>\n";
   return out + "</header>\n";
 }
@@ -123,11 +126,15 @@ std::string bytes_section(const Report& report) {
   const Coverage& coverage = report.coverage;
   std::string out = fmt::format("{}<p class=\"small\">{}</p>\n", bytes_bar(coverage.bytes),
                                 bytes_words(coverage.bytes));
+  if (!coverage.shared_disks.empty())
+    out += fmt::format("<p class=\"small\">On disks that others use, too: {}</p>\n",
+                       markup(report::joined(coverage.shared_disks, ", ")));
   if (coverage.tenants.size() < 2) return out;
   for (const ByteShare& share : coverage.tenants) {
+    const std::string owner = owner_words(share.name, share.environment);
     out += fmt::format("<h3>{}</h3>\n{}<p class=\"small\">{}</p>\n",
-                       share.name.empty() ? "No tenant" : plain_markup(share.name),
-                       bytes_bar(share.bytes), bytes_words(share.bytes));
+                       owner.empty() ? "No tenant" : markup(owner), bytes_bar(share.bytes),
+                       bytes_words(share.bytes));
   }
   return out;
 }

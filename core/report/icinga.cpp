@@ -28,8 +28,9 @@ std::string worst_volumes(const Report& report) {
     for (const VolumeVerdict& volume : report.coverage.volumes) {
       if (volume.verdict != verdict) continue;
       if (++count > named) continue;
-      out += fmt::format("{}{} {}", count == 1 ? ": " : ", ", report::plain(volume.path),
-                         to_string(verdict));
+      const std::string owner = owner_words(volume.tenant, volume.environment);
+      out += fmt::format("{}{}{} {}", count == 1 ? ": " : ", ", report::plain(volume.path),
+                         owner.empty() ? "" : fmt::format(" ({})", owner), to_string(verdict));
     }
   }
   if (count > named) out += fmt::format(", and {} more", count - named);
@@ -58,9 +59,12 @@ std::string icinga(const Report& report) {
     performance += fmt::format(" {}={};;;0;{}", to_string(verdict), count(verdict), volumes.size());
   const auto good = count(Verdict::covered) + count(Verdict::exempt) +
                     count(Verdict::covered_weak) + count(Verdict::suspended);
-  return fmt::format("VOLSEAL {} - {} of {} volumes covered or exempt{}{} |{}\n",
-                     words.at(static_cast<std::size_t>(icinga_status(report))), good,
-                     volumes.size(), worse ? ", and something got worse" : "",
+  const std::string only = report.coverage.filter.is_all()
+                               ? ""
+                               : fmt::format("only {}: ", filter_words(report.coverage.filter));
+  return fmt::format("VOLSEAL {} - {}{} of {} volumes covered or exempt{}{} |{}\n",
+                     words.at(static_cast<std::size_t>(icinga_status(report))), without_bars(only),
+                     good, volumes.size(), worse ? ", and something got worse" : "",
                      without_bars(worst_volumes(report)), performance);
 }
 

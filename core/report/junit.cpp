@@ -16,6 +16,7 @@ std::string junit_case(const VolumeVerdict& volume, const std::string& id) {
   const std::string reasons = markup(report::joined_reasons(volume.reasons, "; "));
   const std::string message = fmt::format("message=\"{}{}{}\"", to_string(volume.verdict),
                                           reasons.empty() ? "" : ": ", reasons);
+  const std::string owner = owner_words(volume.tenant, volume.environment);
   std::string inside;
   switch (volume.verdict) {
     case Verdict::covered: break;
@@ -31,8 +32,9 @@ std::string junit_case(const VolumeVerdict& volume, const std::string& id) {
       inside = fmt::format("<failure type=\"{}\" {}/>", to_string(volume.verdict), message);
       break;
   }
-  return fmt::format("    <testcase classname=\"{}\" name=\"{}\" time=\"0\">{}</testcase>\n",
-                     report::plain_markup(id), report::plain_markup(volume.path), inside);
+  return fmt::format("    <testcase classname=\"{}\" name=\"{}{}\" time=\"0\">{}</testcase>\n",
+                     report::plain_markup(id), report::plain_markup(volume.path),
+                     owner.empty() ? "" : fmt::format(" ({})", markup(owner)), inside);
 }
 
 }  // namespace
@@ -49,12 +51,16 @@ std::string junit(const Report& report) {
   const std::string numbers =
       fmt::format(R"(tests="{}" failures="{}" errors="{}")", volumes.size(),
                   count({Verdict::not_covered, Verdict::converting}), count({Verdict::unknown}));
+  const std::string only =
+      report.coverage.filter.is_all()
+          ? ""
+          : report::markup(fmt::format(", only {}", filter_words(report.coverage.filter)));
   std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
   out += fmt::format("<testsuites name=\"volseal\" {} time=\"0\">\n", numbers);
   out += fmt::format(
-      "  <testsuite name=\"volseal check\" {} skipped=\"{}\" time=\"0\" timestamp=\"{}\" "
+      "  <testsuite name=\"volseal check{}\" {} skipped=\"{}\" time=\"0\" timestamp=\"{}\" "
       "hostname=\"{}\">\n",
-      numbers, count({Verdict::exempt}), time.substr(0, sizeof("YYYY-MM-DDThh:mm:ss") - 1),
+      only, numbers, count({Verdict::exempt}), time.substr(0, sizeof("YYYY-MM-DDThh:mm:ss") - 1),
       report::plain_markup(report.coverage.host));
   for (std::size_t at = 0; at < volumes.size(); ++at)
     out += junit_case(volumes[at], report.ids[at]);

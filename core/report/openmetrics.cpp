@@ -82,6 +82,11 @@ std::string openmetrics(const Report& report) {
   MetricFamily(out, "volseal_build", "", "Which volseal made the report.")
       .sample(fmt::format("version=\"{}\"", label(report.version)), "1");
 
+  if (!report.coverage.filter.is_all()) {
+    MetricFamily(out, "volseal_report_part", "", "1: only the volumes that it says are in here.")
+        .sample(fmt::format("only=\"{}\"", label(filter_words(report.coverage.filter))), "1");
+  }
+
   MetricFamily counts(out, "volseal_volumes", "", "Volumes by verdict.");
   for (const Verdict verdict : metric_verdicts) {
     counts.sample(fmt::format("verdict=\"{}\"", to_string(verdict)),
@@ -104,7 +109,10 @@ std::string openmetrics(const Report& report) {
     sample_bytes(disk_bytes, fmt::format("disk=\"{}\"", label(share.name)), share.bytes);
   MetricFamily tenant_bytes(out, "volseal_tenant_bytes", "bytes", "Bytes of a tenant's volumes.");
   for (const ByteShare& share : report.coverage.tenants)
-    sample_bytes(tenant_bytes, fmt::format("tenant=\"{}\"", label(share.name)), share.bytes);
+    sample_bytes(
+        tenant_bytes,
+        fmt::format(R"(tenant="{}",environment="{}")", label(share.name), label(share.environment)),
+        share.bytes);
   MetricFamily backups(out, "volseal_volume_header_backup_seconds", "seconds",
                        "When the backup of a volume's header was made, since 1970.");
   for (std::size_t at = 0; at < volumes.size(); ++at) {

@@ -67,13 +67,16 @@ class Oscal {
   }
 
   OscalJson result() const {
+    const Filter& filter = report_.coverage.filter;
+    const std::string only =
+        filter.is_all() ? "" : fmt::format(" Only {}; the machine has more.", filter_words(filter));
     OscalJson json = {
-        {"uuid", uuid("result " + time_)},
-        {"title", "Coverage of volumes"},
+        {"uuid", uuid("result " + time_ + only)},
+        {"title", only.empty() ? "Coverage of volumes" : "Coverage of a part of the volumes"},
         {"description",
          oscal_string(fmt::format("Verdicts of volseal {} on every volume, by device-mapper tables "
-                                  "and LUKS headers on every path down to every disk.",
-                                  report_.version))},
+                                  "and LUKS headers on every path down to every disk.{}",
+                                  report_.version, only))},
         {"start", time_}};
     if (!volumes_.empty()) json["local-definitions"] = {{"inventory-items", inventory()}};
     json["reviewed-controls"] = {{"control-selections", OscalJson::array({selection()})}};

@@ -180,6 +180,7 @@ void add_volume(Pseudonyms& words, const VolumeVerdict& volume, const std::strin
   words.add("tenant", volume.tenant);
   words.add("environment", volume.environment);
   words.add("group", volume.group);
+  words.add("group", volume.policy_group);
   words.add("rule", volume.rule);
   // "serial:MODEL_SERIAL": behind the colon it is one word.
   const auto colon = id.find(':');
@@ -210,6 +211,7 @@ void replace_volume(const Pseudonyms& words, VolumeVerdict& volume) {
   words.replace(volume.reasons);
   words.replace(volume.mounts);
   words.replace(volume.group);
+  words.replace(volume.policy_group);
   words.replace(volume.tenant);
   words.replace(volume.environment);
   words.replace(volume.rule);
@@ -254,7 +256,14 @@ Report pseudonymized(Report report, const DeviceGraph& graph, const Policy& poli
   words.replace(report.ids);
   for (VolumeVerdict& volume : report.coverage.volumes) replace_volume(words, volume);
   for (ByteShare& share : report.coverage.disks) words.replace(share.name);
-  for (ByteShare& share : report.coverage.tenants) words.replace(share.name);
+  for (ByteShare& share : report.coverage.tenants) {
+    words.replace(share.name);
+    words.replace(share.environment);
+  }
+  words.replace(report.coverage.shared_disks);
+  words.replace(report.coverage.filter.tenants);
+  words.replace(report.coverage.filter.environments);
+  words.replace(report.coverage.filter.groups);
   for (ReportDevice& device : report.devices) replace_device(words, device);
   return report;
 }

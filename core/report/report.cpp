@@ -78,7 +78,7 @@ Report make_report(const DeviceGraph& graph, const Policy& policy, Coverage cove
   report.ids = ids_of(graph, report.coverage);
   report.devices = devices_of(graph, report.coverage);
   report.controls = apply_controls(controls, report.coverage);
-  return report;
+  return context.filter.is_all() ? report : narrowed(std::move(report), context.filter);
 }
 
 }  // namespace volseal

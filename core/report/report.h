@@ -68,9 +68,14 @@ struct Report {
 struct ReportContext {
   std::string version;
   std::string made_at;
+  Filter filter = {};
 };
 Report make_report(const DeviceGraph& graph, const Policy& policy, Coverage coverage,
                    const Controls& controls, const ReportContext& context);
+
+// Only the volumes that `filter` wants, with the devices that these stand on or are opened as. A
+// disk that other volumes lie on as well is named, and its bytes are not: they are others'.
+Report narrowed(Report report, const Filter& filter);
 
 std::string_view to_string(Course course);
 

@@ -93,6 +93,8 @@ std::string to_text(const Finding& finding) {
   }
   std::string text = fmt::format("{} {}", to_string(finding.what), escaped(volume.path));
   if (finding.what == Happening::removed) return joined(text, ": ", to_text(finding.from));
+  if (const std::string owner = owner_words(volume.tenant, volume.environment); !owner.empty())
+    text += fmt::format(" of {}", owner);
   text += fmt::format(": {}", to_string(volume.verdict));
   text = joined(text, ", ", escaped(volume.content));
   if (!finding.label.empty()) text += fmt::format(" \"{}\"", escaped(finding.label, 64));
@@ -137,6 +139,9 @@ std::string to_json_line(const Finding& finding) {
       {"changes", to_json(finding.changes)},
       {"verdict", finding.what == Happening::blind ? "" : to_string(volume.verdict)},
       {"reasons", to_json(volume.reasons)},
+      {"group", to_valid_utf8(volume.policy_group)},
+      {"tenant", to_valid_utf8(volume.tenant)},
+      {"environment", to_valid_utf8(volume.environment)},
       {"rule", to_valid_utf8(volume.rule)},
       {"action", finding.action},
       {"why", to_valid_utf8(finding.why)},

@@ -569,7 +569,7 @@ passwd -d root
     server.boot(KEEP_REPORT + NOTHING_IS_RELEASED + """
 for n in 1 2 3; do [ "$(cat /srv/data$n/content)" = "this is data$n" ]; done
 systemctl is-active volseal-unlock.service 'systemd-cryptsetup@data1.service'
-volseal status
+volseal status || [ $? = 1 ]
 volseal status | grep -q 'unlocked by tpm in [0-9]* ms'
 [ "$(grep -c '"stage":"initramfs"' /var/lib/volseal/audit.log)" = 4 ]
 grep -q '"action":"boot.unlock","outcome":"ok"' /var/lib/volseal/audit.log

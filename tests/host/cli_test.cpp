@@ -460,5 +460,51 @@ TEST_F(CliTest, AReaderThatIsGoneEndsWhatReadsAndNothingElse) {
       0);
 }
 
+TEST_F(CliTest, AReportOfAPartSaysThatItIsOne) {
+  write_file(folder / "policy.toml",
+             "[group.default]\ntenant = \"Tenant A\"\nenvironment = \"test\"\n");
+  const Path image = blank("part.img", 16);
+  const Result part = volseal({"check", "--tenant", "Tenant A", image.native()});
+  EXPECT_THAT(part.out, HasSubstr("Only tenant \"Tenant A\"; the machine has more."));
+  EXPECT_THAT(part.out, HasSubstr("of these only: 1 volume"));
+  const Result none = volseal({"check", "--tenant", "", image.native()});
+  EXPECT_THAT(none.out, HasSubstr("Only tenant none"));
+  EXPECT_EQ(none.status, 3);
+  const Result wrong = volseal({"check", "--tenant", "Tenant B", image.native()});
+  EXPECT_EQ(wrong.status, 64);
+  EXPECT_THAT(wrong.err, HasSubstr("the policy has none of that name, but Tenant A"));
+  EXPECT_EQ(volseal({"check", "--environment", "production", image.native()}).status, 64);
+  EXPECT_EQ(volseal({"check", "--environment", "test", image.native()}).status, part.status);
+}
+
+TEST_F(CliTest, AVolumeDoesNotGetIntoASecondGroup) {
+  write_file(folder / "policy.toml",
+             "[group.a]\ntenant = \"Tenant A\"\n[group.b]\ntenant = \"Tenant B\"\n");
+  const Path image = luks2("disk.img");
+  ASSERT_EQ(
+      volseal({"protector", "add", "tpm", "--group", "a", "--key-file", key(), image.native()})
+          .status,
+      0);
+  const Result second =
+      volseal({"protector", "add", "tpm", "--group", "b", "--key-file", key(), image.native()});
+  EXPECT_EQ(second.status, 5);
+  EXPECT_THAT(second.err, HasSubstr("that of group a opens it, and a volume is in one group"));
+  const Result parts = volseal({"protector", "add", "tpm+passphrase", "--group", "b", "--key-file",
+                                key(), "--new-key-file", key(), image.native()});
+  EXPECT_NE(parts.status, 0);
+  EXPECT_THAT(volseal({"protector", "list", image.native()}).out, HasSubstr("  Tenant A\n"));
+  EXPECT_THAT(volseal({"tpm", "status", "--group", "a"}).out, HasSubstr("Tenant A group a\n"));
+}
+
+TEST_F(CliTest, StatusFitsAScreen) {
+  const Result text = volseal({"status"});
+  EXPECT_LE(std::ranges::count(text.out, '\n'), 24);
+  EXPECT_TRUE(text.status == 0 || text.status == 1) << text.err;
+  const auto json = nlohmann::json::parse(volseal({"status", "--json"}).out);
+  EXPECT_EQ(json.at("schema"), "volseal-status/1");
+  EXPECT_EQ(json.at("attention").empty(), text.status == 0);
+  for (const auto& one : json.at("attention")) EXPECT_FALSE(one.at("command").empty());
+}
+
 }  // namespace
 }  // namespace volseal

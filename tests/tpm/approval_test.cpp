@@ -151,6 +151,46 @@ TEST_F(ApprovalTest, RevocationLeavesOnlyThisBoot) {
   EXPECT_EQ(old.outcome, Outcome::revoked) << old.reason;
 }
 
+// Two tenants: what is done to one's secret, counter and PIN is nothing to the other.
+TEST_F(ApprovalTest, RevokingOneGroupTouchesNoOther) {
+  const OpenedGroup ours = open_group();
+  Group other = group;
+  other.name = "tenant-b";
+  const auto open_other = [&] {
+    Connection tpm = connect();
+    return open_or_create_group(tpm, other, state);
+  };
+  const auto status_of_other = [&] {
+    Connection tpm = connect();
+    return group_status(tpm, GroupState(state, other.name));
+  };
+  const OpenedGroup theirs = open_other();
+  EXPECT_FALSE(ours.secret.equal(theirs.secret));
+  const GroupStatus before = status_of_other();
+  EXPECT_NE(before.sealed.counter, status().sealed.counter);
+  EXPECT_NE(before.sealed.policy_key, status().sealed.policy_key);
+
+  boot_with("updated policy");
+  approve();
+  EXPECT_EQ(recover(theirs.sealed).outcome,
+            Outcome::policy_mismatch);  // an approval is one group's
+  boot_with("secure boot policy");
+  const std::string revoked = begin_revoke();
+  finish();
+  const Secret pin = Secret::copy_of("first pin");
+  change_pin(&pin);
+  finish();
+
+  EXPECT_EQ(recover(ours.sealed).outcome, Outcome::revoked);
+  EXPECT_EQ(recover(revoked).outcome, Outcome::revoked);
+  const GroupKey key = recover(theirs.sealed);
+  ASSERT_EQ(key.outcome, Outcome::opened) << key.reason;
+  EXPECT_TRUE(key.secret.equal(theirs.secret));
+  const GroupStatus after = status_of_other();
+  EXPECT_EQ(after.counter, before.counter);
+  EXPECT_EQ(open_other().sealed, theirs.sealed);
+}
+
 TEST_F(ApprovalTest, APowerCutWithinARevocationLocksNobodyOut) {
   open_group();
   boot_with("updated policy");

@@ -454,5 +454,34 @@ TEST_F(CoverageTest, JsonCarriesTheVerdictAndItsSchema) {
   EXPECT_THAT(to_json(coverage()), HasSubstr(R"("verdict": "not-covered")"));
 }
 
+TEST_F(CoverageTest, AVolumeThatTwoGroupsOpenIsAFinding) {
+  policy = parse_policy("[group.tenant-b]\ntenant = \"B\"\n", "test");
+  LuksHeader& header = *graph[luks(disk("sda"))].luks;
+  header.keyslots.push_back({.id = 2, .type = "luks2", .pbkdf = "argon2id", .key_bytes = 64});
+  header.tokens.push_back({.id = 2,
+                           .type = "volseal-all-of",
+                           .keyslots = {2},
+                           .group = "tenant-b",
+                           .parts = {"tpm", "passphrase"}});
+  const VolumeVerdict both = of("/dev/sda");
+  EXPECT_EQ(both.verdict, Verdict::covered_weak);
+  EXPECT_EQ(both.group, "default");
+  EXPECT_EQ(both.policy_group, "default");
+  EXPECT_THAT(both.reasons,
+              ::testing::Contains("/dev/sda: in 2 groups at once, and the secret of each opens it: "
+                                  "default, tenant-b"));
+  // A token that was begun, or that lost its keyslot, opens nothing.
+  header.keyslots.pop_back();
+  EXPECT_THAT(of("/dev/sda").reasons, ElementsAre());
+}
+
+TEST_F(CoverageTest, TheTableSaysWhoseAVolumeIsWhereSomebodyOwnsOne) {
+  luks(disk("sda"));
+  EXPECT_THAT(to_text(coverage(), {}), Not(HasSubstr("OF")));
+  policy = parse_policy("[group.default]\ntenant = \"Tenant A\"\nenvironment = \"production\"\n",
+                        "test");
+  EXPECT_THAT(to_text(coverage(), {.columns = 120}), HasSubstr("Tenant A/production"));
+}
+
 }  // namespace
 }  // namespace volseal

@@ -585,5 +585,55 @@ TEST(AuditPolicyTest, NonsenseIsRefusedWithItsLine) {
   }
 }
 
+TEST(PolicyTest, AGroupSaysWhoSeesAndOpensIt) {
+  const Policy policy = parse_policy(
+      "[group.a]\ntenant = \"Tenant A\"\nenvironment = \"production\"\noperators = \"dba-a\"\n",
+      "p");
+  EXPECT_EQ(policy.group("a").operators, "dba-a");
+  EXPECT_EQ(policy.group("default").operators, "");
+  for (const std::string name :
+       {"1a", "a b", "a/b", "-a", "a\\nb", "ä", "a:b", "a23456789012345678901234567890123"}) {
+    EXPECT_THAT(error_of("[group.a]\noperators = \"" + name + "\"\n"),
+                StartsWith("policy.toml:2: 'operators' in [group.a] "))
+        << name;
+  }
+  EXPECT_THAT(error_of("[group.a]\noperators = \"root\"\n"), HasSubstr("is 'root'"));
+  EXPECT_THAT(error_of("[group.a]\noperators = [\"a\"]\n"), HasSubstr("must be a string"));
+}
+
+TEST(PolicyTest, WhatWouldBeTakenForSomethingElseIsRefused) {
+  EXPECT_THAT(error_of("[group.a]\ntenant = \"ACME\"\n[group.b]\ntenant = \"Acme\"\n"),
+              HasSubstr("tenant 'ACME' and tenant 'Acme' differ only in capital letters"));
+  EXPECT_THAT(error_of("[group.a]\nenvironment = \"Test\"\n[group.b]\nenvironment = \"test\"\n"),
+              HasSubstr("environment 'Test' and environment 'test'"));
+  EXPECT_THAT(error_of("[group.a]\n[group.A]\n"), HasSubstr("differ only in capital letters"));
+  EXPECT_THAT(error_of("[group.a]\ntenant = \" A\"\n"), HasSubstr("begins or ends with a blank"));
+  EXPECT_THAT(error_of("[group.a]\ntenant = \"" + std::string(129, 'x') + "\"\n"),
+              HasSubstr("more than 128 bytes"));
+  EXPECT_THAT(error_of("[group.a]\n[group.a]\n"), HasSubstr("policy.toml:2"));
+}
+
+TEST(PolicyTest, TwoTenantsHaveNoEscrowDirectoryInCommon) {
+  const auto text = [](const std::string& second_tenant) {
+    return fmt::format(
+        "[group.a]\ntenant = \"A\"\n[group.a.escrow]\ncertificates = [\"/c.pem\"]\n"
+        "directory = \"/srv/escrow\"\n"
+        "[group.b]\ntenant = \"{}\"\n[group.b.escrow]\ncertificates = [\"/c.pem\"]\n"
+        "directory = \"/srv/escrow\"\n",
+        second_tenant);
+  };
+  EXPECT_THAT(error_of(text("B")), HasSubstr("are of two tenants, and their escrow has the same"));
+  EXPECT_EQ(error_of(text("A")), "no error");
+}
+
+TEST(PolicyTest, AGroupIsCalledByTenantAndEnvironment) {
+  EXPECT_EQ(group_words({.name = "a", .tenant = "Tenant A", .environment = "production"}),
+            "Tenant A/production group a");
+  EXPECT_EQ(group_words({.name = "a", .tenant = "Tenant A"}), "Tenant A group a");
+  EXPECT_EQ(group_words({.name = "a", .environment = "test"}), "test group a");
+  EXPECT_EQ(group_words({.name = "default"}), "group default");
+  EXPECT_EQ(owner_words("\x1b[31m", ""), "\\x1b[31m");
+}
+
 }  // namespace
 }  // namespace volseal
