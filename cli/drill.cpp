@@ -178,7 +178,7 @@ class DrillRun {
       return;
     }
     const Attempt& attempt = *drilled.attempt;
-    record_drill(global_, drilled.volume, drilled.luks_uuid, drilled.way, attempt.outcome,
+    record_drill(global_, "drill", drilled.volume, drilled.luks_uuid, drilled.way, attempt.outcome,
                  attempt.reason);
     status_ = std::max(status_, exit_status_for(attempt.outcome));
     if (options_.json) return;

@@ -36,12 +36,13 @@ std::string who_is_at_work() {
   return who;
 }
 
-void record_drill(const Options& options, const Path& volume, const std::string& luks_uuid,
-                  const Way& way, Outcome outcome, const std::string& reason) {
+void record_drill(const Options& options, std::string_view verb, const Path& volume,
+                  const std::string& luks_uuid, const Way& way, Outcome outcome,
+                  const std::string& reason) {
   const std::string now = utc_now();
   const bool opened = outcome == Outcome::opened;
   try {
-    AuditLog(audit_log_of(options), "drill")
+    AuditLog(audit_log_of(options), verb)
         .record({.action = "drill",
                  .outcome = std::string(to_string(outcome)),
                  .volume = volume.native(),
@@ -64,11 +65,12 @@ void record_drill(const Options& options, const Path& volume, const std::string&
   }
 }
 
-void record_drill(const Options& options, const Path& volume, int keyslot, Outcome outcome) {
+void record_drill(const Options& options, std::string_view verb, const Path& volume, int keyslot,
+                  Outcome outcome) {
   const auto header = read_header(volume);
   if (!header) return;
   for (const Way& way : ways_in(*header)) {
-    if (way.keyslot == keyslot) record_drill(options, volume, header->uuid, way, outcome, "");
+    if (way.keyslot == keyslot) record_drill(options, verb, volume, header->uuid, way, outcome, "");
   }
 }
 

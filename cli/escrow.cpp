@@ -95,7 +95,7 @@ int verify(const EscrowVerb& verb, const Session& session) {
     }
   }
   record(session, "escrow.verify", slot ? "ok" : "not-here", path ? path->native() : "", key);
-  if (slot && path) record_drill(session.options, *path, *slot, Outcome::opened);
+  if (slot && path) record_drill(session.options, "escrow", *path, *slot, Outcome::opened);
   if (verb.json) {
     const Json json = {{"schema", "volseal-escrow-verify/1"},
                        {"luks_uuid", key.luks_uuid},

@@ -108,6 +108,24 @@ void answer_tampering(const Options& options, const std::string& group, const st
   }
 }
 
+void answer_failures(const Options& options, const std::string& group, const Tried& tried) {
+  try {
+    const auto limit = load_lock_rules(options.policy)[group].lock_after;
+    if (!limit || load_lock(options.state, group)) return;
+    const auto why = why_too_many(options, group, *limit, tried.uuids);
+    if (!why) return;
+    LockRequest request;
+    request.group = group;
+    request.reason = *why;
+    request.trigger = "failures";
+    request.more = tried.volumes;
+    carry_out(options, std::move(request));
+  } catch (const Error& error) {
+    log::warning("group {} is not locked, though the policy wants it: {}", escaped(group),
+                 error.what());
+  }
+}
+
 }  // namespace
 
 void follow_tampering(const Options& options, const std::string& group, const std::string& reason) {
@@ -133,24 +151,7 @@ void follow_attempts(const Options& options, std::span<const Attempt> attempts) 
       log::detail("{}", error.what());
     }
   }
-  if (failed.empty()) return;
-  try {
-    auto rules = load_lock_rules(options.policy);
-    for (const auto& [name, tried] : failed) {
-      const auto limit = rules[name].lock_after;
-      if (!limit || load_lock(options.state, name)) continue;
-      const auto why = why_too_many(options, name, *limit, tried.uuids);
-      if (!why) continue;
-      LockRequest request;
-      request.group = name;
-      request.reason = *why;
-      request.trigger = "failures";
-      request.more = tried.volumes;
-      carry_out(options, std::move(request));
-    }
-  } catch (const Error& error) {
-    log::warning("failed attempts lock nothing: {}", error.what());
-  }
+  for (const auto& [group, tried] : failed) answer_failures(options, group, tried);
 }
 
 }  // namespace volseal

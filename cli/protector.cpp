@@ -174,7 +174,7 @@ int test(const ProtectorOptions& options, const Session& session) {
                .group = attempt.group,
                .detail = {{"kind", attempt.protector}}});
   if (attempt.outcome == Outcome::opened && attempt.keyslot)
-    record_drill(session.options, options.volume, *attempt.keyslot, attempt.outcome);
+    record_drill(session.options, "protector", options.volume, *attempt.keyslot, attempt.outcome);
   if (options.json) {
     const Json json = {{"schema", "volseal-attempt/1"},
                        {"volume", to_valid_utf8(options.volume.native())},

@@ -223,7 +223,7 @@ class RecoverRun {
       if (way.escrowed) ask_for_escrow();
       last = opener_.open(volume, way);
       log_attempt(last.attempt);
-      record_drill(session_.options, volume.path(), way.keyslot, last.attempt.outcome);
+      record_drill(session_.options, "recover", volume.path(), way.keyslot, last.attempt.outcome);
       report_attempt(last.attempt, "opens");
       const bool by_escrow = !brought_.escrow.blobs.empty();
       // What was wrong is asked for anew.

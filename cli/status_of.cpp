@@ -12,6 +12,7 @@
 #include "core/base/strict_json.h"
 #include "core/coverage/ways_in.h"
 #include "core/discover/discover.h"
+#include "core/lock/record.h"
 #include "core/luks/backup.h"
 #include "core/watch/book.h"
 #include "tpm/approval.h"
@@ -77,6 +78,7 @@ class Look {
     part("header backups", [&] { look_at_backups(graph, records); });
     seen_.status.coverage = judge(graph, policy_, utc_now().substr(0, 10), records);
     look_at_groups(graph);
+    part("what is locked down", [&] { look_at_locks(); });
     part("the TPM", [&] { ask_tpm(); });
     part("the watch", [&] { look_at_watch(); });
     part("the audit log", [&] { look_at_log(); });
@@ -114,6 +116,12 @@ class Look {
     for (const std::string& mapping : report.missing)
       boot.problems.push_back(fmt::format("{}: its volume was not there", mapping));
     seen_.status.boot = std::move(boot);
+  }
+
+  void look_at_locks() {
+    for (StatusGroup& group : seen_.status.groups) {
+      if (const auto lock = load_lock(options_.state, group.name)) group.locked = lock->note.since;
+    }
   }
 
   void look_at_backups(const DeviceGraph& graph, Records& records) const {
