@@ -37,12 +37,16 @@ using namespace std::chrono_literals;
 
 constexpr auto patience = 5s;
 
+// What is longer than any request is read on so far, for the answer to arrive: the kernel resets a
+// connection that is closed with something unread in it.
+constexpr std::size_t most_read = 64 * OperatorRequest::max_text;
+
 // A line, from who has five seconds for it; nothing where they send none, or more.
 std::optional<std::string> read_request(int socket) {
   const auto due = std::chrono::steady_clock::now() + patience;
   std::string text;
   std::array<char, OperatorRequest::max_text> buffer{};
-  while (text.size() <= OperatorRequest::max_text && !text.ends_with('\n')) {
+  while (text.size() < most_read && !text.ends_with('\n')) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         due - std::chrono::steady_clock::now());
     pollfd wait{.fd = socket, .events = POLLIN};
@@ -51,6 +55,7 @@ std::optional<std::string> read_request(int socket) {
     if (got <= 0) return std::nullopt;
     text.append(buffer.data(), static_cast<std::size_t>(got));
   }
+  if (text.size() > OperatorRequest::max_text) return std::nullopt;
   return text;
 }
 
