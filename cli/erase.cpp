@@ -94,7 +94,7 @@ class EraseRun {
     for (const std::string& name : options_.targets) add_image(name);
     if (options_.header) add_image(options_.header->native());
     const DeviceGraph graph = take_graph();
-    ErasureOptions wanted = resolve(graph);
+    const ErasureOptions wanted = resolve(graph);
     ErasurePlan plan = plan_erasure(graph, wanted);
     add_own_obstacles(plan);
     for (ErasedVolume& volume : plan.volumes) {
@@ -237,9 +237,10 @@ class EraseRun {
     auto at = graph.find(name);
     if (!at) at = graph.find(real_path(name));
     if (!at) {
-      std::string uuid = name.starts_with("UUID=") ? name.substr(sizeof("UUID=") - 1) : name;
+      const std::string uuid = name.starts_with("UUID=") ? name.substr(sizeof("UUID=") - 1) : name;
       for (DeviceIndex i = 0; i < graph.devices.size(); ++i) {
-        if (!graph[i].luks || graph[i].luks->uuid != uuid) continue;
+        const auto& luks = graph[i].luks;
+        if (!luks || luks->uuid != uuid) continue;
         if (at) {
           throw Error(Code::usage, "erase {}: {} and {} both have this UUID; name one",
                       escaped(name), escaped(graph[*at].path), escaped(graph[i].path));
@@ -341,11 +342,10 @@ class EraseRun {
     const auto name = ask_line(fmt::format("To destroy it, type the {} {}",
                                            one ? "device's name or UUID," : "group's name,",
                                            escaped(one ? plan.target : plan.group)));
-    if (!name) stop();
-    const bool same = one ? *name == plan.target || *name == plan.volumes.front().name ||
-                                *name == plan.volumes.front().luks_uuid ||
-                                *name == Path(plan.target).filename().native()
-                          : *name == plan.group;
+    const bool same = one ? name == plan.target || name == plan.volumes.front().name ||
+                                name == plan.volumes.front().luks_uuid ||
+                                name == Path(plan.target).filename().native()
+                          : name == plan.group;
     if (!same) stop();
     if (ask_line("Nobody will be able to bring its data back. Type 'destroy'") != "destroy") stop();
   }

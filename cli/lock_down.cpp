@@ -45,6 +45,7 @@ bool is_ours(const Path& path, const std::string& group, const std::string& seal
 
 std::string problem_of(const LockedVolume& volume) {
   std::vector<std::string> ways;
+  ways.reserve(volume.ways.size());
   for (const LockedWay& one : volume.ways) {
     ways.push_back(fmt::format("{} ({} factor{}, {})", escaped(one.way.kind), one.way.factors,
                                one.way.factors == 1 ? "" : "s",
@@ -141,6 +142,7 @@ class LockingDown {
     done_.record.complete = done_.problems.empty();
     save_lock(options_.state, done_.record);
     std::vector<Event> events;
+    events.reserve(done_.volumes.size() + 1);
     for (const LockedDown::One& one : done_.volumes)
       events.push_back(event_of(one, to_string(one.state)));
     events.push_back(event("lock", done_.record.complete ? "ok" : "failed"));

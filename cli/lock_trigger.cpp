@@ -43,7 +43,7 @@ std::string group_of(const Attempt& attempt) {
   return token ? token->token.group : "";
 }
 
-void carry_out(const Options& options, LockRequest request) {
+void carry_out(const Options& options, const LockRequest& request) {
   if (load_lock(options.state, request.group)) return;
   log::warning("group {} is being locked, as the policy wants it: {}", escaped(request.group),
                escaped(request.reason, 800));
@@ -101,7 +101,7 @@ void answer_tampering(const Options& options, const std::string& group, const st
     request.trigger = "tamper";
     request.closes = answer == OnTamper::lock;
     if (!volume.empty()) request.more = {volume};
-    carry_out(options, std::move(request));
+    carry_out(options, request);
   } catch (const Error& error) {
     log::warning("group {} is not locked, though the policy wants it: {}", escaped(group),
                  error.what());
@@ -119,7 +119,7 @@ void answer_failures(const Options& options, const std::string& group, const Tri
     request.reason = *why;
     request.trigger = "failures";
     request.more = tried.volumes;
-    carry_out(options, std::move(request));
+    carry_out(options, request);
   } catch (const Error& error) {
     log::warning("group {} is not locked, though the policy wants it: {}", escaped(group),
                  error.what());

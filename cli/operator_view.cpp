@@ -217,7 +217,9 @@ bool for_each_published_event(
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
   }
-  for (const auto& [seq, line] : lines) visit(*audit::from_line(line), line);
+  for (const auto& [seq, line] : lines) {
+    if (const auto record = audit::from_line(line)) visit(*record, line);
+  }
   return !texts.empty();
 }
 

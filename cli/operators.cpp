@@ -94,7 +94,7 @@ class Serving {
   void open(const Device& device, const std::string& group, const std::string& asked) {
     record(std::string(audit_started), device.path, group, "", asked);
     const UnlockTarget target = unlock_target(device.path, "");
-    if (is_mapping_of(target.mapping, device.luks->uuid)) {
+    if (device.luks && is_mapping_of(target.mapping, device.luks->uuid)) {
       record("ok", device.path, group, "it is open", asked);
       answer({{"outcome", "open"}, {"volume", device.path}, {"mapping", target.mapping}});
       return;
@@ -141,7 +141,7 @@ class Serving {
                               {"reason", reason}}});
   }
 
-  void answer(Json json) const {
+  void answer(const Json& json) const {
     Json whole = {{"schema", "volseal-operator/1"}};
     whole.update(json);
     const std::string line = whole.dump(-1, ' ', true) + "\n";

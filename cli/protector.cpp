@@ -62,13 +62,13 @@ bool list_published(const ProtectorOptions& options, const Session& session) {
     throw Error(Code::not_found, "list the protectors of {}: no volume of yours",
                 options.volume.native());
   if (options.json) {
-    Json json = {{"schema", "volseal-protectors/1"},
-                 {"volume", to_valid_utf8(volume->path)},
-                 {"luks_uuid", to_valid_utf8(volume->luks_uuid)},
-                 {"tenant", to_valid_utf8(volume->tenant)},
-                 {"environment", to_valid_utf8(volume->environment)},
-                 {"kinds", volume->protectors},
-                 {"as_of", report->coverage.taken_at}};
+    const Json json = {{"schema", "volseal-protectors/1"},
+                       {"volume", to_valid_utf8(volume->path)},
+                       {"luks_uuid", to_valid_utf8(volume->luks_uuid)},
+                       {"tenant", to_valid_utf8(volume->tenant)},
+                       {"environment", to_valid_utf8(volume->environment)},
+                       {"kinds", volume->protectors},
+                       {"as_of", report->coverage.taken_at}};
     print_out(json.dump(1, ' ', true) + "\n");
     return true;
   }

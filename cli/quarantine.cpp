@@ -16,13 +16,14 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <charconv>
 #include <chrono>
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -42,10 +43,13 @@ constexpr std::string_view block_folder = "/sys/class/block";
 
 // As the kernel has it; nothing where it is gone.
 std::optional<DeviceNumber> number_of(const std::string& name) {
-  const auto text = read_file_if_any(Path(block_folder) / name / "dev", 64);
+  const std::string text = read_file_if_any(Path(block_folder) / name / "dev", 64).value_or("");
+  const char* const end = text.data() + text.size();
   DeviceNumber number;
-  if (!text || std::sscanf(text->c_str(), "%u:%u", &number.major, &number.minor) != 2)
-    return std::nullopt;
+  const auto major = std::from_chars(text.data(), end, number.major);
+  if (major.ec != std::errc() || major.ptr == end || *major.ptr != ':') return std::nullopt;
+  const auto minor = std::from_chars(major.ptr + 1, end, number.minor);
+  if (minor.ec != std::errc()) return std::nullopt;
   return number;
 }
 

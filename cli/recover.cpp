@@ -217,21 +217,21 @@ class RecoverRun {
     std::vector<OpenedBy> opened;
     for (;;) {
       const auto choice = choose(locked, ways);
-      if (!choice && !given.empty()) refuse_one_factor(volume, *note);
+      if (!choice && note && !given.empty()) refuse_one_factor(volume, *note);
       if (!choice) return last;
       const Way way = ways[*choice];
       if (way.escrowed) ask_for_escrow();
-      last = opener_.open(volume, way);
-      log_attempt(last.attempt);
-      record_drill(session_.options, "recover", volume.path(), way.keyslot, last.attempt.outcome);
-      report_attempt(last.attempt, "opens");
+      OpenedBy now = opener_.open(volume, way);
+      log_attempt(now.attempt);
+      record_drill(session_.options, "recover", volume.path(), way.keyslot, now.attempt.outcome);
+      report_attempt(now.attempt, "opens");
       const bool by_escrow = !brought_.escrow.blobs.empty();
       // What was wrong is asked for anew.
-      if (!last.opened()) brought_.escrow = options_.brought.escrow;
+      if (!now.opened()) brought_.escrow = options_.brought.escrow;
       const bool once = options_.keyslot || options_.brought.key_file;
-      if (last.opened() && note) {
+      if (now.opened() && note) {
         given.push_back({.kind = way.kind, .factors = factors_shown(way, by_escrow)});
-        opened.push_back(std::move(last));
+        opened.push_back(std::move(now));
         if (factors_of(given) >= recovery_factors) {
           // A recovery key that was used is replaced.
           const auto by_key = std::ranges::find_if(opened, &OpenedBy::used_recovery_key);
@@ -244,7 +244,8 @@ class RecoverRun {
             "too\n");
         continue;
       }
-      if (last.opened() || once) return last;
+      if (now.opened() || once) return now;
+      last = std::move(now);
     }
   }
 

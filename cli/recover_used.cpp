@@ -39,25 +39,27 @@ class UsedKeys {
   bool replace(const Attempt& typed) {
     // The header is the one that the group was bound to, or the TPM's way in is not taken.
     CheckedVolume checked = unlocker_.check({.device = typed.device, .mapping = ""});
-    if (!checked.may_open()) return say_that_it_stays(typed, checked.attempt.reason);
+    if (!checked.may_open() || !checked.volume)
+      return say_that_it_stays(typed, checked.attempt.reason);
     Volume& volume = *checked.volume;
     replacer_.finish(volume);
     // The device may bear another volume by now.
     if (volume.uuid() != typed.luks_uuid) return true;
     // Gone: a cut had left that much of an earlier run.
-    if (is_recovery_key(volume, typed.keyslot) && !replace_by_group(checked, typed)) return false;
+    if (is_recovery_key(volume, typed.keyslot) && !replace_by_group(checked, volume, typed))
+      return false;
     make_folder(done_folder);
     write_file(done_file(typed), "");
     return true;
   }
 
  private:
-  bool replace_by_group(CheckedVolume& checked, const Attempt& typed) {
+  bool replace_by_group(CheckedVolume& checked, Volume& volume, const Attempt& typed) {
     OpenedBy by_group;
     by_group.attempt = typed;
     by_group.passphrase = std::move(checked.passphrase);
     try {
-      replacer_.replace(*checked.volume, by_group, checked.attempt.group);
+      replacer_.replace(volume, by_group, checked.attempt.group);
     } catch (const Error& error) {
       return say_that_it_stays(typed, error.what());
     }

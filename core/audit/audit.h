@@ -81,7 +81,7 @@ struct AuditPlace {
   Path log;
   AuditRules rules;
   // By group: an event of one gets the details "tenant" and "environment".
-  std::map<std::string, GroupOwner> owners = {};
+  std::map<std::string, GroupOwner> owners;
 };
 
 namespace audit {

@@ -15,9 +15,10 @@ void destroy_file(const Path& path) {
   {
     const UniqueFd fd = open_file(path, O_WRONLY);
     const std::string zeros(1U << 20U, '\0');
-    for (std::uint64_t left = size_of(fd.get(), path), at = 0; left > at; at += zeros.size()) {
+    const std::uint64_t size = size_of(fd.get(), path);
+    for (std::uint64_t at = 0; at < size; at += zeros.size()) {
       const std::string_view piece =
-          std::string_view(zeros).substr(0, std::min<std::uint64_t>(left - at, zeros.size()));
+          std::string_view(zeros).substr(0, std::min<std::uint64_t>(size - at, zeros.size()));
       // size_of() has moved the file's own position.
       if (::pwrite(fd.get(), piece.data(), piece.size(), static_cast<off_t>(at)) !=
           static_cast<ssize_t>(piece.size())) {

@@ -340,6 +340,7 @@ class Judge {
                         const Group& group) {
     if (const std::vector<std::string> groups = groups_of(header); groups.size() > 1) {
       std::vector<std::string> safe;
+      safe.reserve(groups.size());
       for (const std::string& one : groups) safe.push_back(escaped(one));
       add_once(verdict.reasons,
                fmt::format("{}: in {} groups at once, and the secret of each opens it: {}", name,

@@ -20,6 +20,7 @@ bool has_or_all(const std::vector<std::string>& names, std::string_view name) {
 
 std::string any_of_words(std::string_view what, const std::vector<std::string>& names) {
   std::vector<std::string> words;
+  words.reserve(names.size());
   for (const std::string& name : names)
     words.push_back(name.empty() ? "none" : fmt::format("\"{}\"", escaped(name)));
   return fmt::format("{} {}", what, fmt::join(words, " or "));

@@ -104,6 +104,7 @@ std::string to_json(const ErasureCertificate& certificate) {
   ErasureJson volumes = ErasureJson::array();
   for (const ErasedVolume& volume : entry.volumes) volumes.push_back(json_of(volume, true));
   std::vector<std::string> lines;
+  lines.reserve(entry.table_lines.size());
   for (const std::string& line : entry.table_lines) lines.push_back(to_valid_utf8(line));
   const ErasureJson json = {
       {"schema", certificate_schema},

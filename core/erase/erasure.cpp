@@ -222,7 +222,7 @@ void Erasure::clear_tables(ErasureEntry& entry) const {
 }
 
 void Erasure::clear_records(ErasureEntry& entry) const {
-  for (ErasedVolume& volume : entry.volumes) {
+  for (const ErasedVolume& volume : entry.volumes) {
     forget_drills(settings_.state, volume.luks_uuid);
     if (!entry.backups) continue;
     for (const Leftover& left : volume.left) {

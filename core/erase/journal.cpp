@@ -200,6 +200,7 @@ ErasureJson json_of(const ErasedVolume& volume, bool printable) {
 
 ErasureJson json_of(const ClearedGroup& group) {
   std::vector<std::string> destroyed;
+  destroyed.reserve(group.destroyed.size());
   for (const std::string& path : group.destroyed) destroyed.push_back(to_valid_utf8(path));
   return {{"tpm", group.tpm},
           {"counter", group.counter},

@@ -89,7 +89,7 @@ std::vector<std::size_t> new_places(const std::vector<bool>& kept) {
 void narrow_devices(Report& report, const std::vector<bool>& wanted) {
   const PartOfDevices part(report.devices, wanted);
   report.coverage.shared_disks = part.shared();
-  const std::vector<bool> kept = part.kept();
+  const std::vector<bool>& kept = part.kept();
   std::vector<bool> kept_disks;
   for (const ByteShare& disk : report.coverage.disks) {
     const auto device = std::ranges::find(report.devices, disk.name, &ReportDevice::path);

@@ -67,6 +67,7 @@ void send_answer(int socket, std::uint32_t job, const Claimed& claimed) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(jobs.size());
     for (std::uint32_t i = 0; i < jobs.size(); ++i)
       threads.emplace_back([&, i] { send_answer(socket, i, function(jobs[i])); });
   }
@@ -76,7 +77,7 @@ void send_answer(int socket, std::uint32_t job, const Claimed& claimed) {
 }  // namespace
 
 Claims::~Claims() {
-  for (Batch& batch : batches_) left_behind_.push_back(batch.process);
+  for (const Batch& batch : batches_) left_behind_.push_back(batch.process);
   batches_.clear();
   for (const pid_t process : left_behind_) ::kill(process, SIGKILL);
   bury();
