@@ -10,7 +10,6 @@
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <iterator>
 #include <span>
 #include <string_view>
@@ -135,7 +135,7 @@ std::set<DeviceNumber> numbers_in(int map) {
 
 std::uint64_t boot_clock_ns() {
   timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  if (::clock_gettime(CLOCK_BOOTTIME, &now) != 0) throw_errno(errno, "read the boot clock");
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
          static_cast<std::uint64_t>(now.tv_nsec);
 }

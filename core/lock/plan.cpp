@@ -1,5 +1,6 @@
 #include "core/lock/plan.h"
 
+#include "core/base/error.h"
 #include "core/protect/lock_token.h"
 
 #include <fmt/format.h>
@@ -84,7 +85,8 @@ Recovery LockPlan::recovery() const {
 LockedVolume look_at_locked(const DeviceGraph& graph, DeviceIndex at,
                             const std::vector<Drill>& drills) {
   const Device& device = graph[at];
-  const LuksHeader& header = device.luks.value();
+  if (!device.luks) throw Error(Code::not_found, "look at {}: it has no LUKS header", device.path);
+  const LuksHeader& header = *device.luks;
   LockedVolume volume{.path = device.path, .luks_uuid = header.uuid, .device = at};
   for (const Way& way : ways_in(header)) {
     if (way.kind == "tpm") volume.tpm_keyslots.push_back(way.keyslot);

@@ -9,6 +9,7 @@ namespace volseal {
 namespace {
 
 bool answers_to(const Device& device, std::string_view volume) {
+  if (!device.luks) return false;
   return device.luks->uuid == volume || device.path == volume || "/dev/" + device.name == volume ||
          std::ranges::find(device.links, volume) != device.links.end();
 }
@@ -30,10 +31,12 @@ std::optional<PermittedVolume> permitted_volume(const DeviceGraph& graph, const 
                                                 std::string_view volume) {
   std::vector<DeviceIndex> found;
   for (DeviceIndex at = 0; at < graph.devices.size(); ++at) {
-    if (graph[at].luks && answers_to(graph[at], volume)) found.push_back(at);
+    if (answers_to(graph[at], volume)) found.push_back(at);
   }
   if (found.size() != 1) return std::nullopt;
-  const LuksHeader& header = *graph[found.front()].luks;
+  const auto& luks = graph[found.front()].luks;
+  if (!luks) return std::nullopt;
+  const LuksHeader& header = *luks;
   const auto same_header = std::ranges::count_if(graph.devices, [&](const Device& device) {
     return device.luks && device.luks->uuid == header.uuid;
   });

@@ -90,6 +90,7 @@ class Attentive {
 
   void quarantine() {
     std::vector<std::string> names;
+    names.reserve(status_.quarantined.size());
     for (const std::string& path : status_.quarantined) names.push_back(escaped(path));
     if (!names.empty())
       add(fmt::format("in quarantine: {}", some_of(names)), "volseal quarantine list");
@@ -211,7 +212,7 @@ class Attentive {
     for (const VolumeVerdict& volume : status_.coverage.volumes) {
       if (volume.verdict != Verdict::covered_weak) continue;
       // Nothing but what is told above of it.
-      const std::size_t due = static_cast<std::size_t>(
+      const auto due = static_cast<std::size_t>(
           std::ranges::count_if(volume.drills, [](const DrillAge& age) { return age.overdue; }));
       if (volume.reasons.size() > due) names.push_back(named(volume));
     }

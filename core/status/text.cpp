@@ -116,6 +116,7 @@ void add_volumes(Screen& screen, const Coverage& coverage) {
   }
   screen.labelled("volumes", counts.empty() ? "none" : fmt::format("{}", fmt::join(counts, ", ")));
   std::vector<std::string> words;
+  words.reserve(ways.size());
   for (const auto& [kind, count] : ways) words.push_back(fmt::format("{} {}", kind, count));
   screen.labelled("ways in",
                   fmt::format("{}; {} open, {} locked",
